@@ -1,0 +1,1 @@
+//! Huanxin (环信, Easemob) as the network shows it.
