@@ -1,0 +1,60 @@
+//! What Switchboard asks of a database, in small traits. SQL stays behind them; nothing here knows who subscribes.
+//!
+//! Every write that returned `Ok` is durable: it survives a crash and a loss of power. Every method may be called
+//! from many tasks at once. A store that fails answers `Storage` (or `StorageFull`) and has then changed nothing.
+
+mod bindings;
+mod directory;
+mod history;
+mod journal;
+mod outbox;
+mod quarantine;
+mod subscribers;
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+pub use bindings::{Binding, BindingKind, Bindings};
+pub use directory::{Directory, GroupRecord, UserRecord};
+pub use history::{ConversationSummary, History, HistoryFilter, HistoryKey, HistoryPage, HistoryQuery, PageDirection};
+pub use journal::{
+    Appended, Commit, CommitListener, Committed, ConversationBacklog, Draft, Entry, InboxMark, Journal, SequenceRange,
+};
+pub use outbox::{
+    ChangeOutcome, Enqueued, Leg, LegChange, NewLeg, NewSend, Outbox, Recipients, SendPayload, SendRecord,
+};
+pub use quarantine::{Quarantine, QuarantineReason, Quarantined};
+pub use subscribers::{
+    Backlog, CursorState, ParkedConversation, PoisonPolicy, Reception, ShardCursor, StartAt, SubscriberFilter,
+    SubscriberSpec, SubscriberUpdate, Subscribers,
+};
+
+use crate::error::Result;
+
+/// A whole store: one value that is all of the traits.
+#[async_trait]
+pub trait Store:
+    Journal + History + Outbox + Subscribers + Bindings + Directory + Quarantine + fmt::Debug + Send + Sync
+{
+    /// Reads a small value that belongs to the installation, such as the key of marks.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>>;
+
+    /// Writes such a value unless there is one, and returns the one in force. Two callers get the same answer.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn setting_or_insert(&self, name: &str, value: &[u8]) -> Result<Vec<u8>>;
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    /// `Storage` when it cannot read.
+    async fn ping(&self) -> Result<()>;
+
+    /// Writes out what is open and closes. Further calls answer `Closed`.
+    async fn close(&self);
+}

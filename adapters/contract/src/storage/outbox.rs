@@ -1,0 +1,244 @@
+//! Sends that are not finished, and what became of those that are.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::journal::{Appended, Draft};
+use crate::body::{Body, Ext};
+use crate::conversation::ConversationId;
+use crate::error::Result;
+use crate::event::{Mentions, SendState};
+use crate::ids::{App, ClientMessageId, GroupId, MessageId, SendId, TenantId, UserId, VendorMessageId};
+use crate::provider::SendOptions;
+use crate::time::Timestamp;
+
+/// Whom a send is for, in the business's ids. In JSON exactly one of the fields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recipients {
+    /// One user.
+    User(UserId),
+    /// Several users, each in the direct conversation with the sender.
+    Users(Vec<UserId>),
+    /// A group, or one channel of it, or only some members.
+    Group(GroupId),
+    /// A room.
+    Room(GroupId),
+    /// Notices to users, in their system conversations.
+    System(Vec<UserId>),
+}
+
+/// What was asked to be sent. Stored once, whatever the number of recipients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SendPayload {
+    /// The sender.
+    pub from: UserId,
+    /// The recipients.
+    pub to: Recipients,
+    /// The channel of a group that has channels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// Only these members of the group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audience: Vec<UserId>,
+    /// What it says.
+    pub body: Body,
+    /// The business's own fields.
+    #[serde(default, skip_serializing_if = "Ext::is_empty")]
+    pub ext: Ext,
+    /// Who it points at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mentions: Option<Mentions>,
+    /// How to handle it.
+    #[serde(default)]
+    pub options: SendOptions,
+}
+
+/// A send to accept.
+#[derive(Clone, Debug)]
+pub struct NewSend {
+    /// Ours.
+    pub id: SendId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The caller's key: unique within the tenant for ever.
+    pub client_message_id: Option<ClientMessageId>,
+    /// A hash of the payload, to notice another message under the same key.
+    pub digest: [u8; 32],
+    /// What to send.
+    pub payload: SendPayload,
+    /// The app it is routed to; may change while a leg is still queued.
+    pub app: App,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When it is no longer worth sending.
+    pub expires_at: Option<Timestamp>,
+    /// One for each conversation it goes to, in order.
+    pub legs: Vec<NewLeg>,
+    /// Status events to journal with it.
+    pub drafts: Vec<Draft>,
+}
+
+/// One recipient, group or room of a send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewLeg {
+    /// The id its message will have.
+    pub message_id: MessageId,
+    /// Where it goes.
+    pub conversation: ConversationId,
+    /// The user, for direct and system conversations.
+    pub recipient: Option<UserId>,
+}
+
+/// What became of a [`NewSend`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Enqueued {
+    /// It is stored, all its legs queued.
+    Fresh,
+    /// The same send was accepted before, under this id; nothing was written.
+    Repeated(SendId),
+    /// Another message was accepted before under the same `client_message_id`; nothing was written.
+    Conflict(SendId),
+}
+
+/// What all legs of a send share.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SendRecord {
+    /// Ours.
+    pub id: SendId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The caller's key.
+    pub client_message_id: Option<ClientMessageId>,
+    /// What to send.
+    pub payload: SendPayload,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When it is no longer worth sending.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// One recipient, group or room of a send, and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Leg {
+    /// What it shares with its siblings.
+    pub send: Arc<SendRecord>,
+    /// The order in which legs were accepted in this store; also the order of dispatch within a conversation.
+    pub order: u64,
+    /// The id of its message.
+    pub message_id: MessageId,
+    /// Where it goes.
+    pub conversation: ConversationId,
+    /// The user, for direct and system conversations.
+    pub recipient: Option<UserId>,
+    /// The app that has it.
+    pub app: App,
+    /// Where it stands.
+    pub state: SendState,
+    /// Attempts that were its own fault or whose outcome it had to bear.
+    pub attempts: u32,
+    /// Not before.
+    pub next_attempt_at: Timestamp,
+    /// When the last attempt left; `None` when none did.
+    pub dispatched_at: Option<Timestamp>,
+    /// The reason of the present state.
+    pub reason: Option<String>,
+    /// The vendor's id.
+    pub vendor_id: Option<VendorMessageId>,
+}
+
+/// A step of one leg. It is taken only if the leg stands in one of the states in `expect`.
+#[derive(Clone, Debug)]
+pub struct LegChange {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which.
+    pub message_id: MessageId,
+    /// The states it may come from.
+    pub expect: Vec<SendState>,
+    /// Where it goes.
+    pub to: SendState,
+    /// Attempts from now on.
+    pub attempts: u32,
+    /// Not before.
+    pub next_attempt_at: Timestamp,
+    /// When the last attempt left.
+    pub dispatched_at: Option<Timestamp>,
+    /// Why.
+    pub reason: Option<String>,
+    /// The vendor's id; `None` leaves the one known.
+    pub vendor_id: Option<VendorMessageId>,
+    /// Events to journal if the step is taken, before the commit's own drafts.
+    pub drafts: Vec<Draft>,
+}
+
+/// What became of a [`LegChange`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChangeOutcome {
+    /// Taken; one answer for each of its drafts.
+    Applied(Vec<Appended>),
+    /// Not taken: the leg stood in this state.
+    Stale(SendState),
+    /// There is no such leg.
+    Unknown,
+}
+
+/// The durable queue of sends.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// Accepts sends, all in one transaction, each with its own answer.
+    ///
+    /// # Errors
+    /// `Storage`, `StorageFull`; then none was accepted.
+    async fn enqueue(&self, sends: Vec<NewSend>) -> Result<Vec<Enqueued>>;
+
+    /// Legs of this app that are queued, dispatched or in doubt, in order, after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn open_legs(&self, app: &App, after: u64, limit: usize) -> Result<Vec<Leg>>;
+
+    /// How many legs of this app are open.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn open_count(&self, app: &App) -> Result<u64>;
+
+    /// Every app that has open legs.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn open_apps(&self) -> Result<Vec<App>>;
+
+    /// All legs of one send, in order; empty when there is none.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn legs(&self, tenant: &TenantId, send: SendId) -> Result<Vec<Leg>>;
+
+    /// The leg with this message id.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn leg(&self, tenant: &TenantId, message: MessageId) -> Result<Option<Leg>>;
+
+    /// The leg the vendor knows by this id.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn leg_by_vendor_id(&self, tenant: &TenantId, app: &App, id: &VendorMessageId) -> Result<Option<Leg>>;
+
+    /// The send under this client key.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn send_by_client_id(&self, tenant: &TenantId, id: &ClientMessageId) -> Result<Option<SendId>>;
+
+    /// Hands every queued leg of `from` (those dispatched or in doubt stay) to `to`. Returns how many.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn reroute(&self, tenant: &TenantId, from: &App, to: &App) -> Result<u64>;
+}

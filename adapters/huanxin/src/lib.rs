@@ -1,0 +1,1 @@
+//! The Huanxin (Easemob) adapter.

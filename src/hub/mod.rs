@@ -1,0 +1,1 @@
+//! Subscriptions: who gets which event, in what order, and how far each has acknowledged.

@@ -1,0 +1,1 @@
+//! The way in: verify, keep durably, answer, decode, deduplicate, append.

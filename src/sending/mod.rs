@@ -1,0 +1,1 @@
+//! The way out: the durable outbox and the dispatcher of each provider app.
