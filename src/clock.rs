@@ -44,8 +44,9 @@ impl ManualClock {
     pub fn advance(&self, by: Duration) {
         let mut hand = self.0.lock();
         hand.now = hand.now + by;
+        let now = hand.now;
         while let Some(first) = hand.sleepers.first_entry() {
-            if first.key().0 > hand.now {
+            if first.key().0 > now {
                 break;
             }
             // The sleeper may be gone; then nobody needs waking.
