@@ -124,6 +124,7 @@ impl FaultEngine {
         let odds = [
             (rest.lost_request, FaultAction::LostRequest),
             (rest.lost_answer, FaultAction::LostAnswer),
+            (rest.timeout_answer, FaultAction::TimeoutAnswer),
             (rest.rate_limited, FaultAction::RateLimited),
             (
                 if is_send { rest.message_limit } else { 0.0 },

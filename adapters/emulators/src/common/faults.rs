@@ -50,6 +50,8 @@ pub struct RestFaults {
     pub lost_request: f64,
     /// The call takes effect, then the connection is cut instead of an answer.
     pub lost_answer: f64,
+    /// The call takes effect, then the vendor answers that it ran into a timeout of its own (RongCloud: 504 with 1050).
+    pub timeout_answer: f64,
     /// The vendor's rate error (HTTP 429).
     pub rate_limited: f64,
     /// Huanxin's second rate error: HTTP 403 "message send reach limit". Applies to message sends only.
@@ -141,6 +143,8 @@ pub enum FaultAction {
     LostRequest,
     /// REST: takes effect, connection cut.
     LostAnswer,
+    /// REST: takes effect, then a timeout of the vendor's own is answered, in the vendor's form.
+    TimeoutAnswer,
     /// REST: 429 in the vendor's form.
     RateLimited,
     /// REST: Huanxin's 403 "message send reach limit".

@@ -90,6 +90,10 @@ pub async fn gate(
     record.fault = plan.fault.map(|fault| format!("{fault:?}"));
     let mut response = match plan.fault {
         None | Some(FaultAction::LostAnswer) => next.run(request).await,
+        Some(FaultAction::TimeoutAnswer) => {
+            next.run(request).await;
+            gate.replies.reply(FaultAction::TimeoutAnswer, &path)
+        }
         Some(FaultAction::LostRequest) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Some(FaultAction::HtmlError) => html_error(),
         Some(fault) => gate.replies.reply(fault, &path),
