@@ -171,7 +171,11 @@ impl Group {
 
     /// The entity of the detail call.
     pub(crate) fn detail(&self) -> Value {
-        let affiliations: Vec<Value> = self.members.iter().map(|member| self.role_of(member, false)).collect();
+        // Members first, the owner last, as the sample lists them.
+        let (owner, members): (Vec<&Member>, Vec<&Member>) =
+            self.members.iter().partition(|member| member.user == self.owner);
+        let affiliations: Vec<Value> =
+            members.into_iter().chain(owner).map(|member| self.role_of(member, false)).collect();
         json!({
             "id": self.id, "name": self.name, "description": self.description,
             "membersonly": self.members_only, "allowinvites": self.allow_invites,
