@@ -13,8 +13,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     callback::{ChatroomStatus, OnlineStatus, Signer},
+    callback_settings::CallbackSettings,
     reply::Refusal,
-    settings::{CallbackSettings, RongCloudSettings},
+    settings::RongCloudSettings,
     state::{Core, Event},
 };
 use crate::common::{

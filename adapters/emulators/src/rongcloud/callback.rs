@@ -6,9 +6,9 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{
+    callback_settings::{CallbackSettings, CallbackUrls, RoutingSettings, SignatureStyle},
     form::FormWriter,
     model::{ConversationKind, Message, Origin},
-    settings::{CallbackSettings, CallbackUrls, RoutingSettings, SignatureStyle},
     sign,
     state::Event,
 };

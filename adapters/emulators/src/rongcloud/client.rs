@@ -1,188 +1,21 @@
 //! End users: what their devices do, with the vendor's answers to them.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use serde::Serialize;
+use std::sync::Arc;
 
 use super::{
     api::{Withdrawal, edit, withdraw},
     app::App,
     callback::Operated,
+    client_message::{ClientMessage, ClientRefusal, RecallOptions, Received, Sent, Target},
     model::{ConversationKind, Message, Origin, Sensitivity},
     pre_send::{self, Question, Verdict},
     presence::Departure,
     quota::Quota,
-    state::{Core, Draft, Event, Reserved},
+    state::{Core, Draft, Event},
 };
 
 const DEFAULT_OS: &str = "iOS";
 const DEFAULT_IP: &str = "203.0.113.20:52710";
-
-/// Where an end user's message goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// Another user.
-    User(String),
-    /// A group the sender is a member of.
-    Group(String),
-    /// A chatroom the sender has joined.
-    Room(String),
-    /// A channel of an ultra group the sender is a member of.
-    UltraGroup {
-        /// The ultra group.
-        group: String,
-        /// Its channel.
-        channel: String,
-    },
-}
-
-impl Target {
-    fn kind(&self) -> ConversationKind {
-        match self {
-            Self::User(_) => ConversationKind::Private,
-            Self::Group(_) => ConversationKind::Group,
-            Self::Room(_) => ConversationKind::Chatroom,
-            Self::UltraGroup { .. } => ConversationKind::UltraGroup,
-        }
-    }
-
-    fn id(&self) -> &str {
-        match self {
-            Self::User(id) | Self::Group(id) | Self::Room(id) | Self::UltraGroup { group: id, .. } => id,
-        }
-    }
-
-    fn channel(&self) -> &str {
-        match self {
-            Self::UltraGroup { channel, .. } => channel,
-            Self::User(_) | Self::Group(_) | Self::Room(_) => "",
-        }
-    }
-}
-
-/// A message as an end user's device sends it.
-#[derive(Debug, Clone)]
-pub struct ClientMessage {
-    target: Target,
-    object_name: String,
-    content: String,
-    directed: Vec<String>,
-    expansion: Option<BTreeMap<String, String>>,
-    os: Option<String>,
-    push_content: String,
-    uid: Option<String>,
-}
-
-impl ClientMessage {
-    /// A message of any type; `content` is the type's JSON as text, or any text for custom types.
-    #[must_use]
-    pub fn new(target: Target, object_name: &str, content: &str) -> Self {
-        Self {
-            target,
-            object_name: object_name.to_owned(),
-            content: content.to_owned(),
-            directed: Vec::new(),
-            expansion: None,
-            os: None,
-            push_content: String::new(),
-            uid: None,
-        }
-    }
-
-    /// A text message, `RC:TxtMsg`.
-    #[must_use]
-    pub fn text(target: Target, text: &str) -> Self {
-        let content = serde_json::json!({ "content": text }).to_string();
-        Self::new(target, "RC:TxtMsg", &content)
-    }
-
-    /// Only for these members of the group.
-    #[must_use]
-    pub fn with_directed(mut self, users: &[&str]) -> Self {
-        self.directed = users.iter().map(|user| (*user).to_owned()).collect();
-        self
-    }
-
-    /// With changeable keys.
-    #[must_use]
-    pub fn with_expansion(mut self, pairs: &[(&str, &str)]) -> Self {
-        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-        self.expansion = Some(pairs.iter().map(own).collect());
-        self
-    }
-
-    /// From a device with this `os`: `iOS`, `Android`, `HarmonyOS`, `Websocket`, `PC`, `MiniProgram`. Without it, the
-    /// user's connected device, or `iOS`.
-    #[must_use]
-    pub fn with_os(mut self, os: &str) -> Self {
-        self.os = Some(os.to_owned());
-        self
-    }
-
-    /// With a push text for the pre-send hook to see.
-    #[must_use]
-    pub fn with_push_content(mut self, text: &str) -> Self {
-        text.clone_into(&mut self.push_content);
-        self
-    }
-
-    /// Under this `messageUID` instead of a fresh one, for replaying recorded traffic. Nothing checks that it is unique.
-    #[must_use]
-    pub fn with_uid(mut self, uid: &str) -> Self {
-        self.uid = Some(uid.to_owned());
-        self
-    }
-}
-
-/// What the vendor gave an accepted message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Sent {
-    /// `messageUID`.
-    pub uid: String,
-    /// Server time in Unix milliseconds.
-    pub time_ms: i64,
-}
-
-impl From<Reserved> for Sent {
-    fn from(reserved: Reserved) -> Self {
-        Self { uid: reserved.uid, time_ms: reserved.time_ms }
-    }
-}
-
-/// Why the vendor refused an end user, with the code its client SDK shows.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("refused with {code}: {reason}")]
-pub struct ClientRefusal {
-    /// Client status code.
-    pub code: i64,
-    /// For people; from the pre-send hook, its `extra`.
-    pub reason: String,
-}
-
-impl ClientRefusal {
-    pub(crate) fn new(code: i64, reason: impl Into<String>) -> Self {
-        Self { code, reason: reason.into() }
-    }
-}
-
-/// A message as a user's device would show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Received {
-    /// `messageUID`.
-    pub uid: String,
-    /// Conversation kind.
-    pub kind: ConversationKind,
-    /// Sender.
-    pub from: String,
-    /// The user, group, room or ultra group it was sent to.
-    pub target: String,
-    /// Type.
-    pub object_name: String,
-    /// Content as sent, or as last edited.
-    pub content: String,
-    /// Server time in Unix milliseconds.
-    pub time_ms: i64,
-}
 
 /// An end user of the emulated app. Cheap to clone; acting needs no login unless stated.
 #[derive(Clone)]
@@ -332,21 +165,17 @@ impl EndUser {
     /// # Errors
     /// 25101 when the message is unknown, withdrawn already, or of someone else.
     pub fn recall(&self, uid: &str) -> Result<Sent, ClientRefusal> {
-        self.withdraw(uid, false, "")
+        self.recall_with(uid, RecallOptions::default())
     }
 
-    /// Withdraws any message, as a group administrator may.
+    /// Withdraws a message, anyone's as an administrator.
     ///
     /// # Errors
-    /// 25101 when the message is unknown or withdrawn already.
-    pub fn recall_as_admin(&self, uid: &str, extra: &str) -> Result<Sent, ClientRefusal> {
-        self.withdraw(uid, true, extra)
-    }
-
-    fn withdraw(&self, uid: &str, is_admin: bool, extra: &str) -> Result<Sent, ClientRefusal> {
+    /// 25101 when the message is unknown, withdrawn already, or of someone else without being an administrator.
+    pub fn recall_with(&self, uid: &str, options: RecallOptions) -> Result<Sent, ClientRefusal> {
         self.app.change(|core, now_ms| {
             let known = core.messages.get(uid).filter(|message| !message.recalled);
-            let message = known.filter(|message| is_admin || message.from == self.id);
+            let message = known.filter(|message| options.as_admin || message.from == self.id);
             let message = message.ok_or_else(|| ClientRefusal::new(25_101, "message cannot be recalled"))?;
             let withdrawal = Withdrawal {
                 by: self.id.clone(),
@@ -355,9 +184,9 @@ impl EndUser {
                 bus_channel: message.bus_channel.clone(),
                 uid: uid.to_owned(),
                 sent_ms: None,
-                is_admin,
-                is_delete: false,
-                extra: extra.to_owned(),
+                is_admin: options.as_admin,
+                is_delete: options.without_trace,
+                extra: options.extra,
                 origin: self.origin(core, None),
             };
             Ok(withdraw(core, withdrawal, now_ms).into())

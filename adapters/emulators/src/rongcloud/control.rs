@@ -6,12 +6,13 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
-    client::{ClientMessage, ClientRefusal, EndUser, Target},
+    client::EndUser,
+    client_message::{ClientMessage, ClientRefusal, RecallOptions, Sent, Target},
     emulator,
 };
 use crate::common::ActionError;
 
-/// Runs one action. The names: `login {os?}`, `logout {session?}`, `disconnect {session?}`, `send {…}`, `recall {uid}`,
+/// Runs one action. The names: `login {os?}`, `logout {session?}`, `disconnect {session?}`, `send {…}`, `recall {uid, admin?, without_trace?, extra?}`,
 /// `delete {uid}`, `edit {uid, content}`, `read {to, uid}`, `typing {to}`, `join_room {room}`, `quit_room {room}`, `inbox`,
 /// `audit {uid, passed, detail?}`.
 pub(crate) async fn act(user: &EndUser, action: &str, arguments: Value) -> Result<Value, ActionError> {
@@ -25,8 +26,8 @@ pub(crate) async fn act(user: &EndUser, action: &str, arguments: Value) -> Resul
         "disconnect" => Ok(json!({ "ended": user.disconnect(read::<Leave>(arguments)?.session.as_deref()) })),
         "send" => sent(user.send(read::<Send>(arguments)?.message()?).await),
         "recall" => {
-            let Recall { uid, admin, extra } = read(arguments)?;
-            sent(if admin { user.recall_as_admin(&uid, &extra) } else { user.recall(&uid) })
+            let Recall { uid, admin, without_trace, extra } = read(arguments)?;
+            sent(user.recall_with(&uid, RecallOptions { as_admin: admin, without_trace, extra }))
         }
         "delete" => user.delete(&read::<Uid>(arguments)?.uid).map(|()| json!({})).map_err(refused),
         "edit" => {
@@ -58,7 +59,7 @@ fn refused(refusal: ClientRefusal) -> ActionError {
     ActionError(refusal.to_string())
 }
 
-fn sent(result: Result<super::client::Sent, ClientRefusal>) -> Result<Value, ActionError> {
+fn sent(result: Result<Sent, ClientRefusal>) -> Result<Value, ActionError> {
     result.map(|sent| json!(sent)).map_err(refused)
 }
 
@@ -91,6 +92,8 @@ struct Recall {
     uid: String,
     #[serde(default)]
     admin: bool,
+    #[serde(default)]
+    without_trace: bool,
     #[serde(default)]
     extra: String,
 }

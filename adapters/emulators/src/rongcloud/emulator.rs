@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::{
     app::App,
     callback,
+    callback_settings::CallbackUrls,
     client::EndUser,
     control, server,
-    settings::{CallbackUrls, RongCloudSettings},
+    settings::RongCloudSettings,
     state::{Core, Event},
 };
 use crate::common::{ActionError, Controlled, Domains, FaultEngine, Faults, Ledger, StartError, Time};

@@ -162,9 +162,9 @@ impl Params {
         Ok(split)
     }
 
-    /// A flag, `0`/`1` or `true`/`false`.
+    /// A flag: `0`/`1`, or `true`/`false` in any case, since the official Python SDK writes its language's own spelling.
     pub(crate) fn flag(&self, key: &str, default: bool) -> Result<bool, Refusal> {
-        match self.text(key).as_deref() {
+        match self.text(key).map(|text| text.to_ascii_lowercase()).as_deref() {
             None => Ok(default),
             Some("1" | "true") => Ok(true),
             Some("0" | "false") => Ok(false),

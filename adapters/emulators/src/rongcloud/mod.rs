@@ -10,7 +10,9 @@
 mod api;
 mod app;
 mod callback;
+mod callback_settings;
 mod client;
+mod client_message;
 mod control;
 mod emulator;
 mod form;
@@ -29,10 +31,12 @@ mod state;
 mod store;
 mod uid;
 
-pub use client::{ClientMessage, ClientRefusal, EndUser, Received, Sent, Target};
+pub use callback_settings::{CallbackSettings, CallbackUrls, RoutingSettings, SignatureStyle};
+pub use client::EndUser;
+pub use client_message::{ClientMessage, ClientRefusal, RecallOptions, Received, Sent, Target};
 pub use emulator::{RongCloudBuilder, RongCloudEmulator};
 pub use model::ConversationKind;
 pub use settings::{
-    CallbackSettings, CallbackUrls, ChatroomSettings, DataCentre, LimitSettings, LogKeys, LogSettings, MessageSettings,
-    QueryOrder, QuerySettings, QuotaSettings, RongCloudSettings, RoutingSettings, SignatureStyle, StrictSigning,
+    ChatroomSettings, DataCentre, LimitSettings, LogKeys, LogSettings, MessageSettings, QueryOrder, QuerySettings,
+    QuotaSettings, RongCloudSettings, StrictSigning,
 };

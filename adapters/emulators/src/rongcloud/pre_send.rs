@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::{
     app::App,
+    callback_settings::CallbackSettings,
     form::FormWriter,
     model::Origin,
-    settings::CallbackSettings,
     state::{Draft, Reserved},
 };
 

@@ -247,7 +247,7 @@ impl Core {
             self.emit(Event::Route { uid: message.uid.clone(), body });
         }
         self.touch_room(&message);
-        if message.stored || message.logged || message.expandable {
+        if !message.status {
             let keep = self.settings.messages_kept;
             self.messages.add(message, keep);
         }

@@ -176,7 +176,7 @@ fn let_die(call: &mut Call<'_>) -> Answer {
 
 fn kept_alive(call: &mut Call<'_>) -> Answer {
     let ids: Vec<&String> = call.core.rooms.iter().filter(|(_, room)| room.keepalive).map(|(id, _)| id).collect();
-    fields(json!({ "chatroomids": ids }))
+    fields(json!({ "chatroomIds": ids }))
 }
 
 type Types = fn(&mut Core) -> &mut BTreeSet<String>;

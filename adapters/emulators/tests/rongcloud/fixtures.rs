@@ -1,0 +1,420 @@
+//! Documented requests are accepted, answers have the documented shape, callbacks the documented bytes.
+
+use serde_json::Value;
+use switchboard_emulators::rongcloud::{
+    CallbackUrls, ClientMessage, RecallOptions, RongCloudSettings, RoutingSettings, Target,
+};
+
+use crate::support::{MOMENT, Receiver, Vendor, fixture, json, sign, text};
+
+/// Compares two JSON values by keys and types, recursively; arrays by their first elements.
+fn assert_same_shape(actual: &Value, documented: &Value, at: &str) {
+    match (actual, documented) {
+        (Value::Object(actual), Value::Object(documented)) => {
+            let keys = |map: &serde_json::Map<String, Value>| map.keys().cloned().collect::<Vec<_>>();
+            assert_eq!(keys(actual), keys(documented), "keys at {at}");
+            for (key, value) in documented {
+                assert_same_shape(&actual[key], value, &format!("{at}.{key}"));
+            }
+        }
+        (Value::Array(actual), Value::Array(documented)) => {
+            if let Some(documented) = documented.first() {
+                let actual = actual.first().unwrap_or_else(|| panic!("empty array at {at}"));
+                assert_same_shape(actual, documented, &format!("{at}[0]"));
+            }
+        }
+        _ => assert_eq!(
+            std::mem::discriminant(actual),
+            std::mem::discriminant(documented),
+            "type at {at}: {actual} instead of {documented}"
+        ),
+    }
+}
+
+async fn documented(vendor: &Vendor, path: &str, request: &str, response: &str) -> Value {
+    let answer = if request.ends_with(".json") {
+        vendor.ok_json(path, &json(request)).await
+    } else {
+        vendor.ok(path, &text(request)).await
+    };
+    assert_same_shape(&answer, &json(response), response);
+    answer
+}
+
+#[tokio::test]
+async fn user_calls() {
+    let vendor = Vendor::start().await;
+    documented(&vendor, "/user/getToken.json", "get_token_request.form", "get_token_response.json").await;
+    vendor.ok("/user/getToken.json", "userId=user_mallory").await;
+    vendor.ok("/user/refresh.json", &text("user_refresh_request.form")).await;
+    let info = vendor.ok("/user/info.json", "userId=user_alice").await;
+    assert_same_shape(&info, &json("user_info_response.json"), "info");
+    assert_eq!(info["userName"], "Alice L");
+    assert_eq!(info["createTime"], "2026-11-19 10:15:30");
+    vendor.ok("/user/token/expire.json", &text("user_token_expire_request.form")).await;
+
+    vendor.ok("/user/block.json", &text("user_block_request.form")).await;
+    let blocked = vendor.ok("/user/block/query.json", "").await;
+    assert_eq!(blocked, json("user_block_query_response.json"));
+    vendor.ok("/user/unblock.json", &text("user_unblock_request.form")).await;
+    assert_eq!(vendor.ok("/user/block/query.json", "").await["users"], serde_json::json!([]));
+
+    assert_eq!(
+        vendor.ok("/user/checkOnline.json", "userId=user_alice").await,
+        json("user_check_online_response_offline.json")
+    );
+    vendor.emulator.user("user_alice").login("iOS").unwrap();
+    assert_eq!(
+        vendor.ok("/user/checkOnline.json", "userId=user_alice").await,
+        json("user_check_online_response_online.json")
+    );
+
+    vendor.ok("/user/blacklist/add.json", &text("user_blacklist_add_request.form")).await;
+    let list = vendor.ok("/user/blacklist/query.json", "userId=user_alice").await;
+    assert_eq!(list, json("user_blacklist_query_response.json"));
+
+    vendor.ok_json("/user/tag/batch/set.json", &json("user_tag_batch_set_request.json")).await;
+    vendor.ok_json("/user/tag/set.json", &json("user_tag_set_request.json")).await;
+    let tags = vendor.ok("/user/tags/get.json", "userIds=user_alice&userIds=user_bob").await;
+    assert_eq!(tags, json("user_tags_get_response.json"));
+
+    vendor.ok("/user/blockPushPeriod/set.json", &text("user_block_push_period_set_request.form")).await;
+    let period = vendor.ok("/user/blockPushPeriod/get.json", "userId=user_alice").await;
+    assert_eq!(period, json("user_block_push_period_get_response.json"));
+
+    let answer = vendor.ok("/user/deactivate.json", "userId=user_mallory").await;
+    assert_same_shape(&answer, &json("user_deactivate_response.json"), "deactivate");
+}
+
+#[tokio::test]
+async fn group_calls() {
+    let vendor = Vendor::start().await;
+    vendor.ok("/group/create.json", &text("group_create_request.form")).await;
+    let members = vendor.ok("/group/user/query.json", "groupId=group_team").await;
+    assert_eq!(members, json("group_user_query_response.json"));
+    vendor.ok("/group/join.json", &text("group_join_request.form")).await;
+    let groups = vendor.ok("/user/group/query.json", "userId=user_alice").await;
+    assert_eq!(groups, json("user_group_query_response.json"));
+    vendor.ok("/group/sync.json", &text("group_sync_request.form")).await;
+    let groups = vendor.ok("/user/group/query.json", "userId=user_alice").await;
+    assert_eq!(groups["groups"].as_array().unwrap().len(), 2);
+
+    vendor.ok("/group/user/gag/add.json", &text("group_gag_add_request.form")).await;
+    let gagged = vendor.ok("/group/user/gag/list.json", "groupId=group_team").await;
+    assert_same_shape(&gagged, &json("group_gag_list_response.json"), "gag list");
+    vendor.ok("/group/ban/add.json", "groupId=group_team").await;
+    let banned = vendor.ok("/group/ban/query.json", "groupId=group_team").await;
+    assert_eq!(banned, json("group_ban_query_response.json"));
+
+    let bound = "groupId=g2&groupName=G&userId=a&userId=b&bindNotifyMsg=true&fromUserId=a&objectName=RC%3AInfoNtf\
+                 &content=%7B%22message%22%3A%22hi%22%7D";
+    let answer = vendor.ok("/group/create.json", bound).await;
+    assert_same_shape(&answer, &json("group_create_response_with_bound_notice.json"), "bound notice");
+    assert_eq!(answer["memberCount"], 2);
+}
+
+#[tokio::test]
+async fn chatroom_and_conversation_calls() {
+    let vendor = Vendor::start().await;
+    vendor.ok("/chatroom/create_new.json", &text("chatroom_create_new_request.form")).await;
+    for user in ["user_alice", "user_bob", "user_carol"] {
+        vendor.emulator.user(user).join_room("room_42").unwrap();
+    }
+    assert_eq!(vendor.ok("/chatroom/get.json", "chatroomId=room_42").await, json("chatroom_get_response.json"));
+    vendor.ok("/chatroom/entry/set.json", &text("chatroom_entry_set_request.form")).await;
+    let entries = vendor.ok("/chatroom/entry/query.json", "chatroomId=room_42&keys=host").await;
+    assert_same_shape(&entries, &json("chatroom_entry_query_response.json"), "entries");
+    let members = vendor.ok("/chatroom/user/query.json", "chatroomId=room_42&count=2&order=1").await;
+    assert_same_shape(&members, &json("chatroom_user_query_response.json"), "members");
+    let exist = vendor.ok("/chatroom/users/exist.json", "chatroomId=room_42&userId=user_alice&userId=user_zed").await;
+    assert_eq!(exist, json("chatroom_users_exist_response.json"));
+
+    vendor.ok("/conversation/notification/set.json", &text("conversation_notification_set_request.form")).await;
+    let muted = "conversationType=3&requestId=user_alice&targetId=group_team";
+    let answer = vendor.ok("/conversation/notification/get.json", muted).await;
+    assert_eq!(answer, json("conversation_notification_get_response.json"));
+    vendor.ok("/conversation/top/set.json", &text("conversation_top_set_request.form")).await;
+}
+
+#[tokio::test]
+async fn message_calls() {
+    let vendor = Vendor::start().await;
+    let rows = [
+        ("/message/private/publish.json", "rest_private_publish_request.form", "rest_private_publish_response.json"),
+        ("/message/group/publish.json", "rest_group_publish_request.form", "rest_group_publish_response.json"),
+        ("/message/group/publish.json", "rest_group_publish_mention_request.form", "rest_group_publish_response.json"),
+        ("/message/group/publish.json", "rest_group_publish_directed_request.form", "rest_group_publish_response.json"),
+        (
+            "/message/ultragroup/publish.json",
+            "rest_ultragroup_publish_request.json",
+            "rest_ultragroup_publish_response.json",
+        ),
+        ("/message/chatroom/publish.json", "rest_chatroom_publish_request.form", "rest_chatroom_publish_response.json"),
+        ("/message/system/publish.json", "rest_system_publish_request.form", "rest_private_publish_response.json"),
+        (
+            "/message/private/publish_template.json",
+            "rest_private_publish_template_request.json",
+            "rest_private_publish_response.json",
+        ),
+        (
+            "/statusmessage/private/publish.json",
+            "rest_statusmessage_private_request.form",
+            "rest_private_publish_response.json",
+        ),
+        ("/message/broadcast.json", "rest_broadcast_request.form", "rest_broadcast_response.json"),
+        (
+            "/message/broadcast/recall.json",
+            "rest_broadcast_recall_request.form",
+            "rest_private_publish_response_minimal.json",
+        ),
+        ("/message/recall.json", "rest_recall_request.form", "rest_private_publish_response_minimal.json"),
+        (
+            "/message/private/modify.json",
+            "rest_private_modify_request.form",
+            "rest_private_publish_response_minimal.json",
+        ),
+        ("/message/group/modify.json", "rest_group_modify_request.form", "rest_private_publish_response_minimal.json"),
+        (
+            "/ultragroup/msg/modify.json",
+            "rest_ultragroup_modify_request.form",
+            "rest_private_publish_response_minimal.json",
+        ),
+        ("/message/history.json", "history_request.form", "history_response_no_data.json"),
+        ("/message/history/delete.json", "history_delete_request.form", "rest_private_publish_response_minimal.json"),
+        (
+            "/conversation/message/history/clean.json",
+            "history_clean_request.form",
+            "rest_private_publish_response_minimal.json",
+        ),
+    ];
+    for (path, request, response) in rows {
+        documented(&vendor, path, request, response).await;
+    }
+    let template =
+        vendor.emulator.ledger().messages().into_iter().find(|message| {
+            message.from == "user_system" && message.target == "user_carol" && message.kind == "direct"
+        });
+    assert_eq!(template.unwrap().body["content"], "Carol, your order A2 shipped");
+}
+
+#[tokio::test]
+async fn expansion_and_ultra_group_reads() {
+    let vendor = Vendor::start().await;
+    let alice = vendor.emulator.user("user_alice");
+    let uid = "D1U6-B6SI-O124-3K1R";
+    let message = ClientMessage::text(Target::User("user_bob".to_owned()), "hello bob");
+    alice.send(message.with_uid(uid).with_expansion(&[("state", "new")])).await.unwrap();
+    vendor.at(1_795_054_590_123);
+    vendor.ok("/message/expansion/set.json", &text("rest_expansion_set_request.form")).await;
+    let pairs = vendor.ok("/message/expansion/query.json", &text("rest_expansion_query_request.form")).await;
+    assert_eq!(pairs, json("rest_expansion_query_response.json"));
+    vendor.ok("/message/expansion/delete.json", &text("rest_expansion_delete_request.form")).await;
+    let pairs = vendor.ok("/message/expansion/query.json", &text("rest_expansion_query_request.form")).await;
+    assert_eq!(pairs["extraContent"], serde_json::json!({}));
+
+    vendor.at(1_795_054_620_007);
+    let sent = vendor.ok_json("/message/ultragroup/publish.json", &json("rest_ultragroup_publish_request.json")).await;
+    let uid = sent["messageUIDs"][0]["messageUID"].as_str().unwrap().to_owned();
+    let edit = text("rest_ultragroup_modify_request.form").replace("D1U6-BSQP-O0BB-AR3P", &uid);
+    vendor.ok("/ultragroup/msg/modify.json", &edit).await;
+    let msgs = format!("groupId=ug_city&msgs=[{{\"msgUID\":\"{uid}\",\"busChannel\":\"ch_general\"}}]");
+    let read = vendor.ok("/ultragroup/msg/get.json", &msgs).await;
+    let expected = text("rest_ultragroup_msg_get_response.json").replace("D1U6-BSQP-O0BB-AR3P", &uid);
+    assert_eq!(read, serde_json::from_str::<Value>(&expected).unwrap());
+}
+
+fn everything_routed(urls: CallbackUrls) -> RongCloudSettings {
+    let mut settings = RongCloudSettings {
+        routing: RoutingSettings { server_api: true, blocked: true, status: true, ..RoutingSettings::default() },
+        ..RongCloudSettings::default()
+    };
+    settings.callbacks.urls = urls;
+    settings
+}
+
+/// The one routed body, with the vendor's fresh id replaced by the fixture's.
+async fn routed(receiver: &Receiver, fresh: Option<&str>, documented: &str, name: &str) {
+    let arrived = receiver.take(1).await;
+    assert_eq!(arrived.len(), 1, "{name}");
+    assert_eq!(arrived[0].headers["content-type"], "application/x-www-form-urlencoded;charset=UTF-8");
+    let body = match fresh {
+        Some(uid) => {
+            let fresh = arrived[0].field("msgUID").unwrap();
+            arrived[0].body.replace(&fresh, uid)
+        }
+        None => arrived[0].body.clone(),
+    };
+    assert_eq!(body, documented, "{name}");
+}
+
+#[tokio::test]
+async fn routing_bodies_equal_captured_ones() {
+    let receiver = Receiver::start().await;
+    let urls = CallbackUrls { routing: Some(format!("{}/rongcloud/route", receiver.url)), ..CallbackUrls::default() };
+    let vendor = Vendor::with(|builder| builder.settings(everything_routed(urls))).await;
+    vendor.ok("/group/create.json", "groupId=group_team&groupName=T&userId=user_alice&userId=user_bob").await;
+    vendor.ok("/ultragroup/create.json", "groupId=ug_city&groupName=C&userId=user_alice").await;
+    vendor.ok("/sensitiveword/add.json", "word=blocked word").await;
+    let user = |id: &str| vendor.emulator.user(id);
+    let user_to = |id: &str| Target::User(id.to_owned());
+    let group = || Target::Group("group_team".to_owned());
+
+    let hello = r#"{"content":"hello bob","extra":"order-7"}"#;
+    let message = ClientMessage::new(user_to("user_bob"), "RC:TxtMsg", hello).with_uid("D1U6-B6SI-O124-3K1R");
+    user("user_alice").send(message).await.unwrap();
+    routed(&receiver, None, &text("callback_message_route_private.form"), "private").await;
+
+    vendor.at(1_795_054_562_456);
+    let message = ClientMessage::text(group(), "on my way").with_os("Android").with_uid("D1U6-BEP6-022C-67T7");
+    user("user_bob").send(message).await.unwrap();
+    routed(&receiver, None, &text("callback_message_route_group.form"), "group").await;
+
+    vendor.at(1_795_054_562_461);
+    let message = ClientMessage::text(group(), "only you two see this")
+        .with_os("Websocket")
+        .with_directed(&["user_bob", "user_carol"])
+        .with_uid("D1U6-BEP7-824C-67T7");
+    user("user_alice").send(message).await.unwrap();
+    routed(&receiver, None, &text("callback_message_route_group_directed.form"), "directed").await;
+
+    vendor.at(1_795_054_620_007);
+    let city = Target::UltraGroup { group: "ug_city".to_owned(), channel: "ch_general".to_owned() };
+    let message = ClientMessage::text(city, "hi channel").with_os("PC").with_uid("D1U6-BSQP-O0BB-AR3P");
+    user("user_alice").send(message).await.unwrap();
+    routed(&receiver, None, &text("callback_message_route_ultragroup.form"), "ultra group").await;
+
+    vendor.at(1_795_054_650_007);
+    user("user_alice").login("PC").unwrap();
+    user("user_alice").edit("D1U6-BSQP-O0BB-AR3P", r#"{"content":"hi everyone"}"#).unwrap();
+    let modified = text("callback_message_route_ultragroup_modified.form");
+    routed(&receiver, Some("D1U6-C455-O0DB-AR3P"), &modified, "edit").await;
+
+    vendor.at(1_795_054_725_900);
+    user("user_carol").join_room("room_42").unwrap();
+    let message = ClientMessage::text(Target::Room("room_42".to_owned()), "nice goal")
+        .with_os("Websocket")
+        .with_uid("D1U6-CMM3-00IG-2BA3");
+    user("user_carol").send(message).await.unwrap();
+    routed(&receiver, None, &text("callback_message_route_chatroom.form"), "chatroom").await;
+
+    vendor.at(1_795_054_752_030);
+    let publish =
+        "fromUserId=user_system&toUserId=user_bob&objectName=RC:TxtMsg&content={\"content\":\"sent by REST\"}";
+    vendor.ok("/message/private/publish.json", publish).await;
+    let server = text("callback_message_route_server_api.form");
+    routed(&receiver, Some("D1U6-CT27-G3O4-3K1R"), &server, "server").await;
+
+    vendor.at(1_795_054_752_039);
+    let message = ClientMessage::text(user_to("user_bob"), "some blocked word")
+        .with_os("Android")
+        .with_uid("D1U6-CT29-O4C4-044I");
+    assert_eq!(user("user_mallory").send(message).await.unwrap_err().code, 21_501);
+    routed(&receiver, None, &text("callback_message_route_sensitive_blocked.form"), "blocked").await;
+
+    vendor.at(1_795_054_756_030);
+    user("user_alice").logout(None);
+    user("user_alice").recall("D1U6-B6SI-O124-3K1R").unwrap();
+    let recall = text("callback_message_route_recall.form");
+    routed(&receiver, Some("D1U6-CU1F-G3Q4-3K1R"), &recall, "recall").await;
+}
+
+#[tokio::test]
+async fn operation_and_audit_bodies_equal_captured_ones() {
+    let receiver = Receiver::start().await;
+    let urls = CallbackUrls {
+        message_operation: Some(format!("{}/rongcloud/operation", receiver.url)),
+        audit: Some(format!("{}/rongcloud/audit", receiver.url)),
+        ..CallbackUrls::default()
+    };
+    let vendor = Vendor::with(|builder| builder.callback_urls(urls)).await;
+    vendor.ok("/group/create.json", "groupId=group_team&groupName=T&userId=user_alice&userId=user_bob").await;
+    let alice = vendor.emulator.user("user_alice");
+    let message = ClientMessage::text(Target::User("user_bob".to_owned()), "hello").with_uid("D1U6-B6SI-O124-3K1R");
+    alice.send(message).await.unwrap();
+    vendor.at(1_795_054_562_456);
+    let message = ClientMessage::text(Target::Group("group_team".to_owned()), "hi").with_uid("D1U6-BEP6-022C-67T7");
+    alice.send(message).await.unwrap();
+
+    vendor.at(1_795_054_752_030);
+    let message = ClientMessage::text(Target::User("user_bob".to_owned()), "bad text")
+        .with_os("Android")
+        .with_uid("D1U6-CT27-G3O4-3K1R");
+    vendor.emulator.user("user_mallory").send(message).await.unwrap();
+    assert!(vendor.emulator.audit("D1U6-CT27-G3O4-3K1R", false, "demo-provider", r#"{"label":"abuse"}"#));
+    let arrived = receiver.take(1).await;
+    let documented = text("callback_audit_result.http");
+    assert_eq!(Some(arrived[0].body.as_str()), documented.trim_end_matches('\n').split("\n\n").nth(1));
+    let header = |name: &str| arrived[0].headers[name].to_str().unwrap().to_owned();
+    assert_eq!(header("rc-app-key"), "demoappkey01");
+    assert_eq!(header("rc-signature"), sign(&header("rc-nonce"), &header("rc-timestamp")));
+    assert_eq!(arrived[0].uri.query(), None);
+
+    vendor.at(1_795_054_756_030);
+    let options = RecallOptions { extra: "typo".to_owned(), ..RecallOptions::default() };
+    alice.recall_with("D1U6-B6SI-O124-3K1R", options).unwrap();
+    assert_eq!(receiver.take(1).await[0].json(), json("callback_message_operation_recall.json"));
+
+    vendor.at(1_795_054_757_030);
+    alice.login("Android").unwrap();
+    alice.delete("D1U6-BEP6-022C-67T7").unwrap();
+    assert_eq!(receiver.take(1).await[0].json(), json("callback_message_operation_delete.json"));
+}
+
+#[tokio::test]
+async fn status_arrays_have_the_documented_entries() {
+    let receiver = Receiver::start().await;
+    let vendor = Vendor::with(|builder| {
+        let mut settings = everything_routed(CallbackUrls::all(&receiver.url));
+        settings.callbacks.batch_ms = 1000;
+        builder.settings(settings)
+    })
+    .await;
+    let user = |id: &str| vendor.emulator.user(id);
+    for id in ["user_alice", "user_bob", "user_carol"] {
+        user(id).login("iOS").unwrap();
+    }
+    user("user_bob").disconnect(None);
+    user("user_carol").logout(None);
+    vendor.emulator.wait_idle().await;
+    let arrived = receiver.take(1).await;
+    assert_eq!(arrived.len(), 1, "collected into one array");
+    let entries = arrived[0].json();
+    let documented = json("online_status_callback.json");
+    for (index, entry) in [(0, 0), (3, 1), (4, 2)] {
+        assert_same_shape(&entries[index], &documented[entry], &format!("online entry {index}"));
+        assert_eq!(entries[index]["status"], documented[entry]["status"]);
+        assert_eq!(entries[index]["userid"], documented[entry]["userid"]);
+    }
+    assert_eq!(entries[1]["sessionId"], entries[3]["sessionId"], "the session that began is the one that ended");
+
+    user("user_alice").join_room("room_42").unwrap();
+    user("user_bob").join_room("room_42").unwrap();
+    vendor.ok("/chatroom/user/block/add.json", "chatroomId=room_42&userId=user_bob&minute=5").await;
+    vendor.at(MOMENT + 3_600_001);
+    vendor.emulator.wait_idle().await;
+    let arrived = receiver.take(1).await;
+    let entries: Vec<Value> = arrived.iter().flat_map(|callback| callback.json().as_array().unwrap().clone()).collect();
+    let documented = json("callback_chatroom_status.json");
+    let seen: Vec<(&Value, &Value)> = entries.iter().map(|entry| (&entry["type"], &entry["status"])).collect();
+    let expected =
+        [(0, 0), (1, 0), (1, 0), (2, 2), (3, 3)].map(|(kind, status)| (Value::from(kind), Value::from(status)));
+    assert_eq!(seen, expected.iter().map(|(kind, status)| (kind, status)).collect::<Vec<_>>());
+    for entry in &entries {
+        assert_same_shape(entry, &documented[3], "room entry");
+    }
+}
+
+#[tokio::test]
+async fn documented_content_types_pass_through_unchanged() {
+    let receiver = Receiver::start().await;
+    let vendor = Vendor::with(|builder| builder.settings(everything_routed(CallbackUrls::all(&receiver.url)))).await;
+    let alice = vendor.emulator.user("user_alice");
+    for (object_name, content) in json("message_contents.json").as_object().unwrap() {
+        let content = content.to_string();
+        alice.send(ClientMessage::new(Target::User("user_bob".to_owned()), object_name, &content)).await.unwrap();
+        let arrived = receiver.take(1).await;
+        assert_eq!(arrived[0].field("objectName").as_deref(), Some(object_name.as_str()));
+        assert_eq!(arrived[0].field("content"), Some(content));
+    }
+    assert!(!fixture("message_contents.json").is_empty());
+}

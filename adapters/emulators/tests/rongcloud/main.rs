@@ -1,0 +1,11 @@
+//! The RongCloud emulator against the vendor's documented requests, answers and callbacks.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod api;
+mod callbacks;
+mod captures;
+mod chatrooms;
+mod fixtures;
+mod history;
+mod limits;
+mod support;
