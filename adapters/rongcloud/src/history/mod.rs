@@ -1,0 +1,109 @@
+//! The hourly log of the whole app: asked for by hour, fetched as an archive, read line by line.
+//!
+//! Vendor document: the history pages of docs.rongcloud.cn. The log is named and written in Beijing time in the
+//! Chinese data centre and in UTC elsewhere, normally there within an hour after its hour, and gone after three days.
+
+mod archive;
+mod line;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::tz::Offset;
+use switchboard_contract::{
+    Error, ErrorKind, HistoryFile, HistoryFileLimits, HistoryFiles, HourFile, Result, Timestamp,
+};
+use switchboard_outbound::{Download, HeaderMap, Url};
+
+use crate::config::LogZone;
+use crate::limits::group;
+use crate::provider::RongCloud;
+use crate::wire::form::Form;
+use crate::wire::replies::LogReply;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl LogZone {
+    pub(crate) const fn offset(self) -> Offset {
+        match self {
+            Self::Beijing => Offset::constant(8),
+            Self::Utc => Offset::UTC,
+        }
+    }
+}
+
+impl RongCloud {
+    fn log_zone(&self) -> LogZone {
+        let config = &self.inner.config;
+        config.history.log_zone.unwrap_or(config.data_centre.log_zone())
+    }
+}
+
+/// The vendor's name of an hour, `YYYYMMDDHH` in its own zone.
+///
+/// # Errors
+/// `InvalidInput` for a time that does not begin an hour.
+fn hour_name(hour: Timestamp, zone: LogZone) -> Result<String> {
+    let begins = hour.as_millis() % 3_600_000 == 0;
+    let time = jiff::Timestamp::from_millisecond(hour.as_millis()).ok().filter(|_| begins);
+    let time = time.ok_or_else(|| Error::invalid("hour", "must be the beginning of an hour"))?;
+    Ok(zone.offset().to_datetime(time).strftime("%Y%m%d%H").to_string())
+}
+
+#[async_trait]
+impl HistoryFiles for RongCloud {
+    fn limits(&self) -> HistoryFileLimits {
+        HistoryFileLimits {
+            earliest: Duration::ZERO,
+            final_after: self.inner.config.history.log_final_after,
+            kept: 3 * DAY,
+            own_sends: true,
+            quota: self.inner.config.quotas.history(),
+        }
+    }
+
+    async fn fetch(&self, hour: Timestamp) -> Result<HistoryFile> {
+        let zone = self.log_zone();
+        let form = Form::new().pair("date", hour_name(hour, zone)?);
+        let reply = self.post("history_file", group::HISTORY, "/message/history.json", form).await?;
+        let answer: LogReply = serde_json::from_slice(&reply.body)
+            .map_err(|error| reply.undecodable(error).with_operation("history_file"))?;
+        if answer.url.is_empty() {
+            return Ok(HistoryFile::Absent);
+        }
+        let url = Url::parse(&answer.url).map_err(|error| reply.undecodable(error).with_operation("history_file"))?;
+        let download = Download { url, headers: HeaderMap::new(), operation: "history_file" };
+        let downloaded = match self.inner.outbound.download(&download).await {
+            // Named and not there (any more): the vendor deletes files after three days.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(HistoryFile::Absent),
+            other => other?,
+        };
+        let (bytes, digest) = (downloaded.bytes, downloaded.sha256);
+        let limit = self.inner.config.history.max_log_bytes;
+        let unpacked = tokio::task::spawn_blocking(move || archive::unpack(downloaded.file, limit))
+            .await
+            .map_err(|error| Error::new(ErrorKind::Internal, "unpacking the log failed").with_source(error))??;
+        let decoder = line::LineDecoder { app_key: self.inner.app.key.clone(), zone, codec: self.inner.codec.clone() };
+        let lines = line::Lines::new(std::io::BufReader::new(unpacked), decoder, hour + HOUR);
+        Ok(HistoryFile::Ready(HourFile { bytes, digest, lines: Box::new(lines) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn an_hour_has_the_name_of_the_vendors_zone() {
+        // 2026-11-19 10:00 in Beijing.
+        let hour = Timestamp(1_795_053_600_000);
+        assert_eq!(hour_name(hour, LogZone::Beijing).unwrap(), "2026111910");
+        assert_eq!(hour_name(hour, LogZone::Utc).unwrap(), "2026111902");
+        for wrong in [Timestamp(1_795_053_600_001), Timestamp(i64::MAX)] {
+            assert_eq!(hour_name(wrong, LogZone::Utc).unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
+    }
+}
