@@ -1,3 +1,7 @@
-//! The `switchboard` binary.
+//! The `switchboard` binary: flags, logging, and one call into the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    switchboard::cli::main()
+}

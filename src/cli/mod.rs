@@ -1,0 +1,147 @@
+//! The command line: one file for each subcommand, thin over the library and the HTTP API.
+
+mod caps;
+mod check;
+mod client;
+mod emulate;
+mod migrate;
+mod send;
+mod serve;
+mod tail;
+mod trace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use switchboard_contract::{Error, ErrorKind};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{LogConfig, LogFormat};
+
+/// Middleware between a business and its instant-messaging vendor.
+#[derive(Debug, Parser)]
+#[command(name = "switchboard", version, propagate_version = true, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the sidecar: take callbacks, serve the API, send.
+    Serve(serve::Serve),
+    /// Show the product at work on this machine: both vendors emulated, no configuration, no network.
+    Demo(crate::demo::Demo),
+    /// Run a vendor's emulator.
+    Emulate(emulate::Emulate),
+    /// Check a configuration and report every fault at once.
+    Check(check::Check),
+    /// Show what each configured provider can do.
+    Caps(caps::Caps),
+    /// Send a message through a running sidecar.
+    Send(send::Send),
+    /// Follow a subscriber's events from a running sidecar, acknowledging each.
+    Tail(tail::Tail),
+    /// Show everything a running sidecar knows of one message.
+    Trace(trace::Trace),
+    /// Bring the store's schema up to date, or show where it stands.
+    Migrate(migrate::Migrate),
+}
+
+/// Where the configuration is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigFile {
+    /// The configuration file.
+    #[arg(long, short, env = "SWITCHBOARD_CONFIG", default_value = "switchboard.toml")]
+    config: PathBuf,
+}
+
+/// Parses the arguments, runs the command and turns its outcome into an exit code: 0, or 1 with the error on standard
+/// error, or 2 for wrong arguments.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("switchboard").build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime could not be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(run(arguments.command));
+    // A reader that hangs up (`| head`) must not keep the process alive.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", error.message());
+            let mut cause = std::error::Error::source(&error);
+            while let Some(source) = cause {
+                let text = source.to_string();
+                if !error.message().contains(&text) {
+                    eprintln!("  because: {text}");
+                }
+                cause = source.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<(), Error> {
+    match command {
+        Command::Serve(command) => command.run().await,
+        Command::Demo(command) => command.run().await,
+        Command::Emulate(command) => command.run().await,
+        Command::Check(command) => command.run(),
+        Command::Caps(command) => command.run(),
+        Command::Send(command) => command.run().await,
+        Command::Tail(command) => command.run().await,
+        Command::Trace(command) => command.run().await,
+        Command::Migrate(command) => command.run().await,
+    }
+}
+
+/// Chooses where logs go: standard error, so that standard output stays what was asked for.
+pub(crate) fn start_logging(log: &LogConfig) -> Result<(), Error> {
+    let filter = EnvFilter::try_new(&log.level)
+        .map_err(|error| Error::new(ErrorKind::Config, format!("log.level: {error}")).with_source(error))?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let started = match log.format {
+        LogFormat::Text => registry.with(layer.with_target(false)).try_init(),
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+    };
+    started.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+}
+
+/// Prints one line to standard output; a closed pipe ends the program quietly.
+pub(crate) fn print_line(line: impl std::fmt::Display) {
+    use std::io::Write as _;
+
+    if let Err(error) = writeln!(std::io::stdout().lock(), "{line}")
+        && error.kind() == std::io::ErrorKind::BrokenPipe
+    {
+        std::process::exit(0);
+    }
+}
+
+/// Prints a value as JSON.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::new(ErrorKind::Internal, "the answer could not be written as JSON").with_source(error))?;
+    print_line(text);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,103 @@
+//! Rules that hold between settings.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use secrecy::ExposeSecret;
+
+use super::faults::ConfigFault;
+use super::sections::Config;
+
+/// Shorter API tokens can be guessed.
+const MIN_TOKEN_BYTES: usize = 16;
+
+/// Adds what is wrong across the whole tree.
+pub(super) fn check(config: &Config, faults: &mut Vec<ConfigFault>) {
+    tokens(config, faults);
+    store(config, faults);
+    routing(config, faults);
+    providers(config, faults);
+}
+
+fn tokens(config: &Config, faults: &mut Vec<ConfigFault>) {
+    let (mut names, mut secrets) = (BTreeSet::new(), BTreeSet::new());
+    for (index, token) in config.tokens.iter().enumerate() {
+        let at = |field: &str| format!("tokens[{index}].{field}");
+        if !names.insert(&token.name) {
+            faults.push(ConfigFault::new(at("name"), "another token has this name"));
+        }
+        let secret = token.secret.expose_secret();
+        if secret.len() < MIN_TOKEN_BYTES && secret != "unresolved" {
+            faults.push(
+                ConfigFault::new(at("secret"), format!("must have at least {MIN_TOKEN_BYTES} characters"))
+                    .with_hint("for example: openssl rand -hex 32"),
+            );
+        }
+        if !secrets.insert(secret) && secret != "unresolved" {
+            faults.push(ConfigFault::new(at("secret"), "another token has this secret"));
+        }
+        if token.scopes.is_empty() {
+            faults.push(
+                ConfigFault::new(at("scopes"), "a token without scopes may do nothing")
+                    .with_hint("choose from messages, subscribe, history, admin"),
+            );
+        }
+    }
+}
+
+fn store(config: &Config, faults: &mut Vec<ConfigFault>) {
+    let url = &config.store.url;
+    if !url.starts_with("sqlite://") && url != "memory://" {
+        faults.push(
+            ConfigFault::new("store.url", "this build has no such store")
+                .with_hint("sqlite://path, or memory:// for trials"),
+        );
+    }
+    if config.store.readers == 0 {
+        faults.push(ConfigFault::new("store.readers", "must be at least 1"));
+    }
+}
+
+fn routing(config: &Config, faults: &mut Vec<ConfigFault>) {
+    let mut named = Vec::new();
+    if let Some(default) = &config.routing.default {
+        named.push(("routing.default".to_owned(), default));
+    }
+    for (index, rule) in config.routing.rules.iter().enumerate() {
+        named.push((format!("routing.rules[{index}].provider"), &rule.provider));
+    }
+    for (path, alias) in named {
+        match config.providers.get(alias) {
+            None => faults.push(
+                ConfigFault::new(path, format!("there is no provider {alias}"))
+                    .with_hint(format!("add [providers.{alias}]")),
+            ),
+            Some(provider) if provider.receive_only => {
+                faults.push(ConfigFault::new(path, format!("{alias} only receives")));
+            }
+            Some(_) => {}
+        }
+    }
+    if config.routing.default.is_none() && config.providers.values().filter(|provider| !provider.receive_only).count() > 1 {
+        faults.push(
+            ConfigFault::new("routing.default", "is missing, and there is more than one provider")
+                .with_hint("name the one that carries what no rule names"),
+        );
+    }
+}
+
+fn providers(config: &Config, faults: &mut Vec<ConfigFault>) {
+    let mut apps = BTreeMap::new();
+    for (alias, provider) in &config.providers {
+        match crate::assembly::check(alias, provider) {
+            Ok(app) => {
+                if let Some(other) = apps.insert(app, alias) {
+                    faults.push(ConfigFault::new(
+                        format!("providers.{alias}"),
+                        format!("is the same app as providers.{other}"),
+                    ));
+                }
+            }
+            Err(found) => faults.extend(found),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! HTTP around the engine: callback routes for vendors, and the API for the business. No business rules here.
+
+mod auth;
+mod callbacks;
+mod conversations;
+mod extract;
+mod groups;
+mod health;
+mod identity;
+mod messages;
+mod openapi;
+mod problem;
+mod providers;
+mod server;
+mod stream;
+mod subscribers;
+mod users;
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use crate::config::{ServerConfig, TokenConfig};
+use crate::switchboard::Switchboard;
+
+pub use openapi::document as openapi_document;
+pub use problem::Problem;
+pub use server::{Server, install_metrics};
+
+/// What every handler shares.
+#[derive(Clone, Debug)]
+pub(crate) struct AppState {
+    switchboard: Switchboard,
+    tokens: Arc<auth::Tokens>,
+    stop: tokio_util::sync::CancellationToken,
+    metrics: Option<metrics_exporter_prometheus::PrometheusHandle>,
+}
+
+impl Switchboard {
+    /// The callback routes alone (`POST /callbacks/{provider}` and below), to be nested in the host's own server.
+    pub fn callback_routes(&self) -> Router {
+        callbacks::routes(self.clone())
+    }
+
+    /// Everything the sidecar serves: callbacks, health, metrics and the API behind `tokens`. Streams end when `stop`
+    /// is cancelled.
+    pub fn api_routes(
+        &self,
+        server: &ServerConfig,
+        tokens: &[TokenConfig],
+        metrics: Option<metrics_exporter_prometheus::PrometheusHandle>,
+        stop: tokio_util::sync::CancellationToken,
+    ) -> Router {
+        let tokens = Arc::new(auth::Tokens::new(tokens, server));
+        let state = AppState { switchboard: self.clone(), tokens, stop, metrics };
+        let (api, _) = openapi::router(state.clone()).split_for_parts();
+        Router::new()
+            .merge(api)
+            .merge(health::routes(state))
+            .layer(axum::extract::DefaultBodyLimit::max(server.max_body_bytes))
+            .merge(self.callback_routes())
+            .fallback(not_found)
+            .layer(tower_http::catch_panic::CatchPanicLayer::new())
+    }
+}
+
+async fn not_found() -> Problem {
+    Problem::new(axum::http::StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+}

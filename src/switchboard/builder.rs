@@ -1,0 +1,131 @@
+//! Putting the engine together, from a configuration or from parts of the caller's own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use switchboard_contract::storage::Store;
+use switchboard_contract::{App, Clock, ConversationKind, Provider, ProviderId, Result, TenantId};
+
+use super::providers::{Providers, Registered};
+use super::{Inner, Switchboard};
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::hub::Hub;
+use crate::identity::{Identity, Provisioner};
+use crate::ingest::Ingest;
+use crate::sending::{AppMode, Sending};
+
+/// Collects the parts of an engine.
+#[derive(Debug, Default)]
+pub struct Builder {
+    config: Config,
+    store: Option<Arc<dyn Store>>,
+    clock: Option<Arc<dyn Clock>>,
+    providers: BTreeMap<ProviderId, Registered>,
+}
+
+impl Builder {
+    /// The settings; the defaults otherwise.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// A store of your own, instead of the one in the settings.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// A clock of your own, instead of the system's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// A provider of your own for the tenant `default`, beside those in the settings.
+    #[must_use]
+    pub fn provider(mut self, alias: impl Into<ProviderId>, provider: Arc<dyn Provider>) -> Self {
+        let registered = Registered { tenant: TenantId::default(), receive_only: false, provider };
+        self.providers.insert(alias.into(), registered);
+        self
+    }
+
+    /// Opens everything.
+    ///
+    /// # Errors
+    /// As [`Switchboard::open`].
+    pub async fn open(self) -> Result<Switchboard> {
+        let Self { config, store, clock, mut providers } = self;
+        let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
+        for (alias, settings) in &config.providers {
+            let provider = crate::assembly::provider(alias, settings, clock.clone())?;
+            let registered = Registered { tenant: settings.tenant.clone(), receive_only: settings.receive_only, provider };
+            providers.insert(alias.clone(), registered);
+        }
+        let store = match store {
+            Some(store) => store,
+            None => crate::assembly::store(&config.store).await?,
+        };
+        let providers = Providers::new(providers, config.routing);
+
+        let identity = Arc::new(Identity::new(store.clone()));
+        let provisioner = Arc::new(Provisioner::new(identity.clone(), store.clone()));
+        let hub = Hub::open(config.hub, store.clone(), clock.clone()).await?;
+        let sending =
+            Sending::open(config.sending, store.clone(), provisioner.clone(), identity.clone(), clock.clone()).await?;
+        let ingest = Ingest::open(
+            config.inbox,
+            store.clone(),
+            identity.clone(),
+            provisioner.clone(),
+            sending.echo_book(),
+            clock.clone(),
+        )
+        .await?;
+        sending.set_evidence(Arc::new(ingest.clone()));
+
+        for (alias, one) in providers.iter() {
+            ingest.register(alias.clone(), one.tenant.clone(), one.provider.clone());
+            let mode = if one.receive_only { AppMode::ReceiveOnly } else { AppMode::Active };
+            sending.register(alias.clone(), one.tenant.clone(), one.provider.clone(), mode);
+        }
+        hand_over(&store, &sending, &providers).await?;
+        Ok(Switchboard { inner: Arc::new(Inner { store, clock, identity, provisioner, hub, ingest, sending, providers }) })
+    }
+}
+
+/// Sends still queued for an app that no longer sends go to the one that does now.
+async fn hand_over(store: &Arc<dyn Store>, sending: &Sending, providers: &Providers) -> Result<()> {
+    let active: BTreeSet<App> = providers
+        .iter()
+        .filter(|(_, one)| !one.receive_only)
+        .map(|(_, one)| one.provider.app().clone())
+        .collect();
+    let known: BTreeSet<App> = providers.iter().map(|(_, one)| one.provider.app().clone()).collect();
+    let tenants: BTreeSet<TenantId> = providers.iter().map(|(_, one)| one.tenant.clone()).collect();
+    for app in store.open_apps().await? {
+        if active.contains(&app) {
+            continue;
+        }
+        for tenant in &tenants {
+            let Ok(to) = providers.route(tenant, ConversationKind::Direct) else { continue };
+            let moved = sending.reroute(tenant, &app, &to).await?;
+            if moved > 0 {
+                tracing::info!(from = %app, to = %to, moved, "queued sends go to the provider that sends now");
+            }
+        }
+        let left = store.open_count(&app).await?;
+        if left > 0 && !known.contains(&app) {
+            tracing::warn!(
+                %app, left,
+                "sends of unknown outcome belong to an app that is no longer configured; \
+                 keep it with receive_only = true until they are settled"
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,240 @@
+//! The whole engine behind one handle.
+
+mod builder;
+mod groups;
+mod providers;
+mod subscriber;
+
+use std::sync::Arc;
+
+use switchboard_contract::storage::Store;
+use switchboard_contract::{Clock, ConversationId, ConversationKind, Error, ErrorKind, MessageId, ProviderId, RawCallback, Result, SendId, SubscriberName, TenantId};
+
+pub use builder::Builder;
+pub use providers::ProviderView;
+pub use subscriber::Subscriber;
+
+use crate::config::Config;
+use crate::history::HistoryRequest;
+use crate::hub::{Hub, Subscription};
+use crate::identity::{Identity, Provisioner};
+use crate::ingest::{CallbackAnswer, Ingest};
+use crate::sending::{Outgoing, SendReceipt, Sending};
+use providers::Providers;
+
+/// The engine. Clones share it. Its methods act for the tenant `default`; [`tenant`](Self::tenant) gives the others.
+#[derive(Clone, Debug)]
+pub struct Switchboard {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    identity: Arc<Identity>,
+    provisioner: Arc<Provisioner>,
+    hub: Hub,
+    ingest: Ingest,
+    sending: Sending,
+    providers: Providers,
+}
+
+impl Switchboard {
+    /// Opens the store and the inbox, starts every provider, and goes on where the last run ended.
+    ///
+    /// # Errors
+    /// `Config` for settings that cannot work together; `Storage` when the store or the inbox cannot be opened,
+    /// among others because another process has it.
+    pub async fn open(config: Config) -> Result<Self> {
+        Self::builder().config(config).open().await
+    }
+
+    /// Opens it with parts of your own: a store, a clock, providers.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The same engine, acting for one tenant.
+    pub fn tenant(&self, tenant: impl Into<TenantId>) -> Tenant {
+        Tenant { switchboard: self.clone(), id: tenant.into() }
+    }
+
+    fn default_tenant(&self) -> Tenant {
+        self.tenant(TenantId::default())
+    }
+
+    /// Creates the subscriber, or goes on where it left off, and joins it as one more worker.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a specification that cannot work; `Storage`.
+    pub async fn subscribe(&self, subscriber: Subscriber) -> Result<Subscription> {
+        self.default_tenant().subscribe(subscriber).await
+    }
+
+    /// Accepts a message for sending: durable when this returns. Under the same `client_message_id` a repeat is
+    /// harmless for ever.
+    ///
+    /// # Errors
+    /// `InvalidInput`, `Unsupported` or `TooLarge` for a message its vendor cannot carry, `Conflict` for another
+    /// message under the same client id; then nothing is stored. `Storage`, `StorageFull`.
+    pub async fn send(&self, outgoing: Outgoing) -> Result<SendReceipt> {
+        self.default_tenant().send(outgoing).await
+    }
+
+    /// Begins a request for a conversation's history.
+    pub fn history(&self, conversation: &ConversationId) -> HistoryRequest {
+        self.default_tenant().history(conversation)
+    }
+
+    /// Takes a vendor's callback. The answer is what the vendor must hear; it is durable when this returns.
+    pub async fn receive(&self, provider: &ProviderId, callback: RawCallback) -> CallbackAnswer {
+        self.inner.ingest.receive(provider, callback).await
+    }
+
+    /// The hub, for everything beyond [`subscribe`](Self::subscribe).
+    pub fn hub(&self) -> &Hub {
+        &self.inner.hub
+    }
+
+    /// The way out, for everything beyond [`send`](Self::send).
+    pub fn sending(&self) -> &Sending {
+        &self.inner.sending
+    }
+
+    /// The way in.
+    pub fn ingest(&self) -> &Ingest {
+        &self.inner.ingest
+    }
+
+    /// The identity map.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.inner.identity
+    }
+
+    /// Makes users and groups at vendors.
+    pub fn provisioner(&self) -> &Arc<Provisioner> {
+        &self.inner.provisioner
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.inner.store
+    }
+
+    /// The clock everything runs on.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    /// Every provider with its state, by alias.
+    pub async fn providers(&self) -> Result<Vec<ProviderView>> {
+        self.inner.providers.views(&self.inner.store).await
+    }
+
+    /// The provider behind an alias.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn provider(&self, alias: &ProviderId) -> Result<Arc<dyn switchboard_contract::Provider>> {
+        self.inner.providers.get(alias)
+    }
+
+    /// Stops taking callbacks and sends, finishes what is under way, writes everything out. What could not be
+    /// finished in time is durable and goes on at the next start.
+    ///
+    /// # Errors
+    /// The first failure of a part; the others are stopped all the same.
+    pub async fn shutdown(&self) -> Result<()> {
+        let stopped = [
+            self.inner.ingest.clone().shutdown().await,
+            self.inner.sending.clone().shutdown().await,
+            self.inner.hub.clone().shutdown().await,
+        ];
+        self.inner.store.close().await;
+        stopped.into_iter().collect()
+    }
+}
+
+/// The engine, acting for one tenant. A tenant never sees, delays or exhausts another.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    switchboard: Switchboard,
+    id: TenantId,
+}
+
+impl Tenant {
+    /// Which tenant.
+    pub fn id(&self) -> &TenantId {
+        &self.id
+    }
+
+    /// As [`Switchboard::subscribe`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn subscribe(&self, subscriber: Subscriber) -> Result<Subscription> {
+        let hub = &self.switchboard.inner.hub;
+        let (name, spec, worker) = subscriber.into_parts();
+        hub.put(&self.id, &name, spec).await?;
+        hub.stream(&self.id, &name, worker).await
+    }
+
+    /// Joins an existing subscriber as one more worker.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown subscriber; `Storage`.
+    pub async fn join(&self, name: &SubscriberName) -> Result<Subscription> {
+        self.switchboard.inner.hub.stream(&self.id, name, crate::hub::WorkerOptions::default()).await
+    }
+
+    /// As [`Switchboard::send`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn send(&self, outgoing: Outgoing) -> Result<SendReceipt> {
+        let kind = match &outgoing.to {
+            crate::sending::To::Group(_) => ConversationKind::Group,
+            crate::sending::To::Room(_) => ConversationKind::Room,
+            crate::sending::To::System(_) => ConversationKind::System,
+            _ => ConversationKind::Direct,
+        };
+        let app = self.switchboard.inner.providers.route(&self.id, kind)?;
+        self.switchboard.inner.sending.send(&self.id, &app, outgoing).await
+    }
+
+    /// Withdraws a message that was sent through us or that its sender's user id is known of.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown message, `Conflict` for one that is not yet accepted, `Rejected` when the vendor
+    /// says it is too late.
+    pub async fn recall(&self, message: MessageId) -> Result<()> {
+        self.switchboard.inner.sending.recall(&self.id, message).await
+    }
+
+    /// Withdraws a send whose messages have not left yet. Returns how many of them were stopped.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown send; `Storage`.
+    pub async fn cancel(&self, send: SendId) -> Result<u64> {
+        self.switchboard.inner.sending.cancel(&self.id, send).await
+    }
+
+    /// The provider behind an alias, or without one the provider that carries this tenant's direct messages.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown alias or one of another tenant; `Config` when nothing sends for this tenant.
+    pub fn provider(&self, alias: Option<&ProviderId>) -> Result<Arc<dyn switchboard_contract::Provider>> {
+        self.switchboard.inner.providers.of_tenant(&self.id, alias)
+    }
+
+    /// As [`Switchboard::history`].
+    pub fn history(&self, conversation: &ConversationId) -> HistoryRequest {
+        let inner = &self.switchboard.inner;
+        HistoryRequest::new(inner.store.clone(), inner.clock.clone(), self.id.clone(), conversation.clone())
+    }
+}
+
+fn no_route(tenant: &TenantId) -> Error {
+    Error::new(ErrorKind::Config, format!("no provider sends for tenant {tenant}"))
+}
