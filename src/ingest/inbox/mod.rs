@@ -138,7 +138,10 @@ impl Inbox {
             }),
             durable: watch::Sender::new(recovered.tail),
             records: AtomicU64::new(recovered.records),
-            metrics: Metrics { fsync: histogram!("switchboard_inbox_fsync_seconds"), batch: histogram!("switchboard_inbox_batch_records") },
+            metrics: Metrics {
+                fsync: histogram!("switchboard_inbox_fsync_seconds"),
+                batch: histogram!("switchboard_inbox_batch_records"),
+            },
         });
         let writer = std::thread::Builder::new()
             .name("switchboard-inbox".to_owned())
@@ -411,7 +414,7 @@ impl From<Failure> for Error {
     }
 }
 
-fn failed(what: &str, error: io::Error) -> Error {
+pub(super) fn failed(what: &str, error: io::Error) -> Error {
     let kind = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::StorageFull,
         io::ErrorKind::ResourceBusy => ErrorKind::Conflict,

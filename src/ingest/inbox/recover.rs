@@ -75,9 +75,8 @@ impl Found {
     /// Finds the last believable record, wipes what follows it and reserves all the room configured.
     pub(super) fn recover(mut self, consumed: u64) -> Result<(InboxConfig, Recovered)> {
         let last_serial = self.used.last().map_or(0, |(header, _)| header.serial);
-        let (mut live, records) = self
-            .scan(consumed)
-            .map_err(|error| failed("the inbox cannot be recovered", error))?;
+        let (mut live, records) =
+            self.scan(consumed).map_err(|error| failed("the inbox cannot be recovered", error))?;
         let mut tail = live.back().map_or(consumed, |last: &Live| last.end);
         if tail < consumed {
             // The store knows of more than the disk kept: everything here is journalled. Begin behind it, so that no
