@@ -1,0 +1,62 @@
+//! A store in memory: for tests, and for trying things out. What it holds is gone with the process.
+//!
+//! Its semantics are those of the trait documents, as the SQLite store's are; it is simple rather than fast, and it
+//! is not bounded. Everything stands behind one lock that is never held across an await.
+
+mod history;
+mod journal;
+mod outbox;
+mod state;
+mod subscribers;
+mod tables;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
+use switchboard_contract::storage::Store;
+use switchboard_contract::{Error, ErrorKind, Result};
+
+use state::State;
+
+/// A store in memory. Clones share their content.
+#[derive(Clone, Default)]
+pub struct MemoryStore(Arc<Mutex<State>>);
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> Result<MutexGuard<'_, State>> {
+        let state = self.0.lock();
+        if state.closed { Err(Error::new(ErrorKind::Closed, "the store is closed")) } else { Ok(state) }
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemoryStore")
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.state()?.settings.get(name).cloned())
+    }
+
+    async fn setting_or_insert(&self, name: &str, value: &[u8]) -> Result<Vec<u8>> {
+        Ok(self.state()?.settings.entry(name.to_owned()).or_insert_with(|| value.to_vec()).clone())
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.state().map(drop)
+    }
+
+    async fn close(&self) {
+        self.0.lock().closed = true;
+    }
+}

@@ -1,0 +1,155 @@
+//! Sends and their legs.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use switchboard_contract::storage::{ChangeOutcome, Enqueued, Leg, LegChange, NewSend, Outbox, SendRecord};
+use switchboard_contract::{App, ClientMessageId, MessageId, Result, SendId, SendState, TenantId, VendorMessageId};
+
+use super::MemoryStore;
+use super::state::{Fresh, Legs, State};
+
+impl State {
+    /// Takes a step if the leg stands where the step begins, and journals what it says.
+    pub(super) fn change(&mut self, change: &LegChange, fresh: &mut Fresh) -> Result<ChangeOutcome> {
+        let key = (change.tenant.clone(), change.message_id);
+        let Some(order) = self.legs.by_message.get(&key).copied() else { return Ok(ChangeOutcome::Unknown) };
+        let Some(leg) = self.legs.by_order.get_mut(&order) else { return Ok(ChangeOutcome::Unknown) };
+        if !change.expect.contains(&leg.state) || !leg.state.may_become(change.to) {
+            return Ok(ChangeOutcome::Stale(leg.state));
+        }
+        leg.state = change.to;
+        leg.attempts = change.attempts;
+        leg.next_attempt_at = change.next_attempt_at;
+        leg.dispatched_at = change.dispatched_at;
+        leg.reason = change.reason.clone();
+        if let Some(id) = &change.vendor_id {
+            leg.vendor_id = Some(id.clone());
+            let key = (change.tenant.clone(), leg.app.clone(), id.as_str().to_owned());
+            let first = self.legs.by_vendor.entry(key).or_insert(order);
+            *first = order.min(*first);
+        }
+        let appended = change.drafts.iter().map(|draft| self.append(draft, fresh));
+        Ok(ChangeOutcome::Applied(appended.collect::<Result<_>>()?))
+    }
+
+    fn accept(&mut self, send: NewSend, fresh: &mut Fresh) -> Result<Enqueued> {
+        if let Some(id) = &send.client_message_id {
+            let key = (send.tenant.clone(), id.clone());
+            match self.legs.by_client.get(&key) {
+                Some((first, digest)) if *digest == send.digest => return Ok(Enqueued::Repeated(*first)),
+                Some((first, _)) => return Ok(Enqueued::Conflict(*first)),
+                None => self.legs.by_client.insert(key, (send.id, send.digest)),
+            };
+        }
+        for draft in &send.drafts {
+            self.append(draft, fresh)?;
+        }
+        let record = Arc::new(SendRecord {
+            id: send.id,
+            tenant: send.tenant,
+            client_message_id: send.client_message_id,
+            payload: send.payload,
+            created_at: send.created_at,
+            expires_at: send.expires_at,
+        });
+        for leg in send.legs {
+            self.legs.insert(Leg {
+                send: Arc::clone(&record),
+                order: self.legs.by_order.last_key_value().map_or(1, |(order, _)| order + 1),
+                message_id: leg.message_id,
+                conversation: leg.conversation,
+                recipient: leg.recipient,
+                app: send.app.clone(),
+                state: SendState::Queued,
+                attempts: 0,
+                next_attempt_at: send.created_at,
+                dispatched_at: None,
+                reason: None,
+                vendor_id: None,
+            });
+        }
+        Ok(Enqueued::Fresh)
+    }
+}
+
+impl Legs {
+    fn insert(&mut self, leg: Leg) {
+        let tenant = leg.send.tenant.clone();
+        self.by_message.insert((tenant.clone(), leg.message_id), leg.order);
+        self.by_send.entry((tenant, leg.send.id)).or_default().push(leg.order);
+        self.by_order.insert(leg.order, leg);
+    }
+
+    fn open(&self) -> impl Iterator<Item = &Leg> {
+        self.by_order.values().filter(|leg| leg.state.is_open())
+    }
+}
+
+#[async_trait]
+impl Outbox for MemoryStore {
+    async fn enqueue(&self, sends: Vec<NewSend>) -> Result<Vec<Enqueued>> {
+        let mut state = self.state()?;
+        let mut fresh = Fresh::new();
+        let answers: Result<_> = sends.into_iter().map(|send| state.accept(send, &mut fresh)).collect();
+        state.announce(&fresh);
+        answers
+    }
+
+    async fn open_legs(&self, app: &App, after: u64, limit: usize) -> Result<Vec<Leg>> {
+        let state = self.state()?;
+        let legs = state.legs.open().filter(|leg| leg.order > after && leg.app == *app);
+        Ok(legs.take(limit).cloned().collect())
+    }
+
+    async fn open_count(&self, app: &App) -> Result<u64> {
+        Ok(self.state()?.legs.open().filter(|leg| leg.app == *app).count() as u64)
+    }
+
+    async fn open_apps(&self) -> Result<Vec<App>> {
+        let mut apps: Vec<App> = self.state()?.legs.open().map(|leg| leg.app.clone()).collect();
+        apps.sort();
+        apps.dedup();
+        Ok(apps)
+    }
+
+    async fn legs(&self, tenant: &TenantId, send: SendId) -> Result<Vec<Leg>> {
+        let state = self.state()?;
+        let orders = state.legs.by_send.get(&(tenant.clone(), send));
+        Ok(orders.into_iter().flatten().filter_map(|order| state.legs.by_order.get(order)).cloned().collect())
+    }
+
+    async fn leg(&self, tenant: &TenantId, message: MessageId) -> Result<Option<Leg>> {
+        let state = self.state()?;
+        let order = state.legs.by_message.get(&(tenant.clone(), message));
+        Ok(order.and_then(|order| state.legs.by_order.get(order)).cloned())
+    }
+
+    async fn leg_by_vendor_id(&self, tenant: &TenantId, app: &App, id: &VendorMessageId) -> Result<Option<Leg>> {
+        let state = self.state()?;
+        let order = state.legs.by_vendor.get(&(tenant.clone(), app.clone(), id.as_str().to_owned()));
+        Ok(order.and_then(|order| state.legs.by_order.get(order)).cloned())
+    }
+
+    async fn send_by_client_id(&self, tenant: &TenantId, id: &ClientMessageId) -> Result<Option<SendId>> {
+        let state = self.state()?;
+        Ok(state.legs.by_client.get(&(tenant.clone(), id.clone())).map(|(send, _)| *send))
+    }
+
+    async fn reroute(&self, tenant: &TenantId, from: &App, to: &App) -> Result<u64> {
+        let mut state = self.state()?;
+        let Legs { by_order, by_vendor, .. } = &mut state.legs;
+        let mut moved = 0;
+        for leg in by_order.values_mut() {
+            if leg.state == SendState::Queued && leg.app == *from && leg.send.tenant == *tenant {
+                if let Some(id) = &leg.vendor_id {
+                    by_vendor.remove(&(tenant.clone(), from.clone(), id.as_str().to_owned()));
+                    by_vendor.insert((tenant.clone(), to.clone(), id.as_str().to_owned()), leg.order);
+                }
+                leg.app = to.clone();
+                moved += 1;
+            }
+        }
+        Ok(moved)
+    }
+}
