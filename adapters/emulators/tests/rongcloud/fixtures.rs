@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use switchboard_emulators::rongcloud::{
-    CallbackUrls, ClientMessage, RecallOptions, RongCloudSettings, RoutingSettings, Target,
+    CallbackUrls, ClientMessage, RawCallback, RecallOptions, RongCloudSettings, RoutingSettings, Target,
 };
 
 use crate::support::{MOMENT, Receiver, Vendor, fixture, json, sign, text};
@@ -247,21 +247,32 @@ async fn routed(receiver: &Receiver, fresh: Option<&str>, documented: &str, name
     assert_eq!(body, documented, "{name}");
 }
 
-#[tokio::test]
-async fn routing_bodies_equal_captured_ones() {
-    let receiver = Receiver::start().await;
+async fn routing_everything(receiver: &Receiver) -> Vendor {
     let urls = CallbackUrls { routing: Some(format!("{}/rongcloud/route", receiver.url)), ..CallbackUrls::default() };
     let vendor = Vendor::with(|builder| builder.settings(everything_routed(urls))).await;
     vendor.ok("/group/create.json", "groupId=group_team&groupName=T&userId=user_alice&userId=user_bob").await;
     vendor.ok("/ultragroup/create.json", "groupId=ug_city&groupName=C&userId=user_alice").await;
-    vendor.ok("/sensitiveword/add.json", "word=blocked word").await;
+    vendor
+}
+
+fn hello_bob() -> ClientMessage {
+    let content = r#"{"content":"hello bob","extra":"order-7"}"#;
+    ClientMessage::new(Target::User("user_bob".to_owned()), "RC:TxtMsg", content).with_uid("D1U6-B6SI-O124-3K1R")
+}
+
+fn hi_channel() -> ClientMessage {
+    let city = Target::UltraGroup { group: "ug_city".to_owned(), channel: "ch_general".to_owned() };
+    ClientMessage::text(city, "hi channel").with_os("PC").with_uid("D1U6-BSQP-O0BB-AR3P")
+}
+
+#[tokio::test]
+async fn routed_messages_equal_captured_ones() {
+    let receiver = Receiver::start().await;
+    let vendor = routing_everything(&receiver).await;
     let user = |id: &str| vendor.emulator.user(id);
-    let user_to = |id: &str| Target::User(id.to_owned());
     let group = || Target::Group("group_team".to_owned());
 
-    let hello = r#"{"content":"hello bob","extra":"order-7"}"#;
-    let message = ClientMessage::new(user_to("user_bob"), "RC:TxtMsg", hello).with_uid("D1U6-B6SI-O124-3K1R");
-    user("user_alice").send(message).await.unwrap();
+    user("user_alice").send(hello_bob()).await.unwrap();
     routed(&receiver, None, &text("callback_message_route_private.form"), "private").await;
 
     vendor.at(1_795_054_562_456);
@@ -278,16 +289,8 @@ async fn routing_bodies_equal_captured_ones() {
     routed(&receiver, None, &text("callback_message_route_group_directed.form"), "directed").await;
 
     vendor.at(1_795_054_620_007);
-    let city = Target::UltraGroup { group: "ug_city".to_owned(), channel: "ch_general".to_owned() };
-    let message = ClientMessage::text(city, "hi channel").with_os("PC").with_uid("D1U6-BSQP-O0BB-AR3P");
-    user("user_alice").send(message).await.unwrap();
+    user("user_alice").send(hi_channel()).await.unwrap();
     routed(&receiver, None, &text("callback_message_route_ultragroup.form"), "ultra group").await;
-
-    vendor.at(1_795_054_650_007);
-    user("user_alice").login("PC").unwrap();
-    user("user_alice").edit("D1U6-BSQP-O0BB-AR3P", r#"{"content":"hi everyone"}"#).unwrap();
-    let modified = text("callback_message_route_ultragroup_modified.form");
-    routed(&receiver, Some("D1U6-C455-O0DB-AR3P"), &modified, "edit").await;
 
     vendor.at(1_795_054_725_900);
     user("user_carol").join_room("room_42").unwrap();
@@ -296,6 +299,23 @@ async fn routing_bodies_equal_captured_ones() {
         .with_uid("D1U6-CMM3-00IG-2BA3");
     user("user_carol").send(message).await.unwrap();
     routed(&receiver, None, &text("callback_message_route_chatroom.form"), "chatroom").await;
+}
+
+#[tokio::test]
+async fn routed_edits_server_sends_blocked_messages_and_recalls_equal_captured_ones() {
+    let receiver = Receiver::start().await;
+    let vendor = routing_everything(&receiver).await;
+    let user = |id: &str| vendor.emulator.user(id);
+    user("user_alice").send(hello_bob()).await.unwrap();
+    vendor.at(1_795_054_620_007);
+    user("user_alice").send(hi_channel()).await.unwrap();
+    receiver.take(2).await;
+
+    vendor.at(1_795_054_650_007);
+    user("user_alice").login("PC").unwrap();
+    user("user_alice").edit("D1U6-BSQP-O0BB-AR3P", r#"{"content":"hi everyone"}"#).unwrap();
+    let modified = text("callback_message_route_ultragroup_modified.form");
+    routed(&receiver, Some("D1U6-C455-O0DB-AR3P"), &modified, "edit").await;
 
     vendor.at(1_795_054_752_030);
     let publish =
@@ -305,7 +325,8 @@ async fn routing_bodies_equal_captured_ones() {
     routed(&receiver, Some("D1U6-CT27-G3O4-3K1R"), &server, "server").await;
 
     vendor.at(1_795_054_752_039);
-    let message = ClientMessage::text(user_to("user_bob"), "some blocked word")
+    vendor.ok("/sensitiveword/add.json", "word=blocked word").await;
+    let message = ClientMessage::text(Target::User("user_bob".to_owned()), "some blocked word")
         .with_os("Android")
         .with_uid("D1U6-CT29-O4C4-044I");
     assert_eq!(user("user_mallory").send(message).await.unwrap_err().code, 21_501);
@@ -417,4 +438,29 @@ async fn documented_content_types_pass_through_unchanged() {
         assert_eq!(arrived[0].field("content"), Some(content));
     }
     assert!(!fixture("message_contents.json").is_empty());
+}
+
+#[tokio::test]
+async fn recorded_callbacks_of_other_kinds_are_replayed_as_they_are() {
+    let receiver = Receiver::start().await;
+    let vendor = Vendor::start().await;
+    let url = format!("{}/rongcloud/other", receiver.url);
+    let names = [
+        "callback_group_operation.json",
+        "callback_hosted_info_audit.json",
+        "callback_bot_message_private.json",
+        "nexconn_webhook_message_send.json",
+    ];
+    for name in names {
+        let body = text(name);
+        vendor.emulator.send_raw_callback(RawCallback { label: name, url: &url, form: false, body: &body });
+        let arrived = &receiver.take(1).await[0];
+        assert_eq!(arrived.body, body);
+        assert_eq!(arrived.headers["content-type"], "application/json;charset=UTF-8");
+        let query = arrived.query();
+        assert_eq!(query[3], ("signature".to_owned(), sign(&query[2].1, &query[1].1)), "{query:?}");
+    }
+    vendor.emulator.wait_idle().await;
+    let labels: Vec<String> = vendor.emulator.ledger().callbacks().into_iter().map(|record| record.label).collect();
+    assert_eq!(labels, names);
 }
