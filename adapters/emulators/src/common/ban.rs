@@ -43,10 +43,7 @@ struct Scope {
 
 impl Bans {
     pub(crate) fn new(policy: Option<BanPolicy>) -> Self {
-        Self {
-            policy,
-            scopes: HashMap::new(),
-        }
+        Self { policy, scopes: HashMap::new() }
     }
 
     pub(crate) fn action(&self) -> Option<BanAction> {
@@ -55,10 +52,7 @@ impl Bans {
 
     /// End of the ban in force, Unix milliseconds.
     pub(crate) fn until(&self, scope: &str, now_ms: i64) -> Option<i64> {
-        self.scopes
-            .get(scope)
-            .map(|scope| scope.until_ms)
-            .filter(|until| *until > now_ms)
+        self.scopes.get(scope).map(|scope| scope.until_ms).filter(|until| *until > now_ms)
     }
 
     /// Lifts the ban of every scope and forgets their failures.
@@ -109,9 +103,7 @@ mod tests {
         Bans::new(Some(BanPolicy {
             failures: 90,
             window: Duration::from_secs(30),
-            ladder: [5, 10, 15, 20, 25]
-                .map(|minutes| Duration::from_secs(minutes * 60))
-                .to_vec(),
+            ladder: [5, 10, 15, 20, 25].map(|minutes| Duration::from_secs(minutes * 60)).to_vec(),
             memory: Duration::from_secs(24 * 3600),
             action: BanAction::Drop,
         }))
@@ -121,8 +113,7 @@ mod tests {
         for _ in 0..90 {
             bans.fail("app", now_ms);
         }
-        bans.until("app", now_ms)
-            .map(|until| (until - now_ms) / MINUTE)
+        bans.until("app", now_ms).map(|until| (until - now_ms) / MINUTE)
     }
 
     #[test]

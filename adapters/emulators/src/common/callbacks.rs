@@ -8,136 +8,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::ban::{BanAction, BanPolicy, Bans};
+use super::ban::{BanAction, Bans};
 use super::chance::{CallbackPlan, FaultEngine};
+use super::job::{Accepts, CallbackJob, CallbackPolicy, DirectFailure, DirectReply, OutcomeHook, OutgoingCallback};
 use super::ledger::{AttemptRecord, DropReason, Ledger};
 use super::time::Time;
 
 /// Longest real time an event held back by the reorder fault waits for later ones.
 const HOLD_LIMIT: Duration = Duration::from_millis(500);
-
-/// Which answers count as success.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accepts {
-    /// HTTP 200 and nothing else.
-    Only200,
-    /// Any 2xx.
-    Any2xx,
-}
-
-/// The vendor's delivery rules.
-#[derive(Clone, Debug)]
-pub struct CallbackPolicy {
-    /// Requests in flight at once.
-    pub concurrency: usize,
-    /// Events waiting at most; more are given up.
-    pub queue: usize,
-    /// Limit per attempt, by the emulator's clock.
-    pub timeout: Duration,
-    /// Attempts in all, at least one.
-    pub attempts: u8,
-    /// Wait before the 2nd, 3rd, … attempt; the last one repeats; empty: at once.
-    pub spacing: Vec<Duration>,
-    /// Which answers count as success.
-    pub accepts: Accepts,
-    /// A longer answer counts as a failure, in characters.
-    pub max_reply_chars: Option<usize>,
-    /// When the vendor stops calling.
-    pub ban: Option<BanPolicy>,
-}
-
-impl Default for CallbackPolicy {
-    fn default() -> Self {
-        Self {
-            concurrency: 64,
-            queue: 1_000_000,
-            timeout: Duration::from_secs(10),
-            attempts: 2,
-            spacing: Vec::new(),
-            accepts: Accepts::Only200,
-            max_reply_chars: None,
-            ban: None,
-        }
-    }
-}
-
-/// One HTTP request as it will be sent. `Debug` shows neither the query, which may carry a signature, nor the body.
-#[derive(Clone)]
-pub struct OutgoingCallback {
-    /// Full address, query included.
-    pub url: String,
-    /// `Content-Type`.
-    pub content_type: &'static str,
-    /// Further headers.
-    pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: Bytes,
-}
-
-impl fmt::Debug for OutgoingCallback {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let address = self.url.split('?').next().unwrap_or_default();
-        f.debug_struct("OutgoingCallback")
-            .field("url", &address)
-            .field("body_len", &self.body.len())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Renders one attempt (from 1); with a spoiled signature when `corrupt`.
-pub type Render = Arc<dyn Fn(u8, bool) -> OutgoingCallback + Send + Sync>;
-
-/// An event to be delivered.
-#[derive(Clone)]
-pub struct CallbackJob {
-    /// The event's kind in the vendor's words; scripts and the ledger use it.
-    pub label: String,
-    /// What it is about: a message id, a group, a user.
-    pub key: String,
-    /// Where it goes, for the ledger.
-    pub url: String,
-    /// What a ban falls on: an app, a rule, an address.
-    pub scope: String,
-    /// Builds the request for each attempt.
-    pub render: Render,
-}
-
-impl fmt::Debug for CallbackJob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CallbackJob")
-            .field("label", &self.label)
-            .field("key", &self.key)
-            .field("scope", &self.scope)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Told of every event that was given up; a vendor's paid store of failed callbacks hangs here.
-pub type OutcomeHook = Arc<dyn Fn(&CallbackJob, DropReason) + Send + Sync>;
-
-/// The answer to a synchronous callback.
-#[derive(Clone, Debug)]
-pub struct DirectReply {
-    /// HTTP status.
-    pub status: u16,
-    /// Body.
-    pub body: Bytes,
-}
-
-/// Why a synchronous callback brought no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DirectFailure {
-    /// The wait time passed.
-    Timeout,
-    /// No connection, or it broke.
-    Connection,
-}
 
 /// Delivers callbacks. Clones share queue and state.
 #[derive(Clone)]
@@ -209,17 +92,13 @@ impl CallbackSender {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Queues an event and returns at once.
     pub fn submit(&self, job: CallbackJob) {
         let inner = &self.inner;
-        let number = inner
-            .ledger
-            .callback(&job.label, &job.key, &job.url, inner.time.now_ms());
+        let number = inner.ledger.callback(&job.label, &job.key, &job.url, inner.time.now_ms());
         let plan = inner.faults.callback(&job.label);
         if plan.drop {
             inner.give_up(number, &job, DropReason::Fault);
@@ -233,19 +112,13 @@ impl CallbackSender {
             let mut held = inner.held.lock();
             if let Some(behind) = plan.behind {
                 inner.pending.fetch_add(1, Ordering::Relaxed);
-                held.push(Held {
-                    behind,
-                    number,
-                    job,
-                    plan,
-                });
+                held.push(Held { behind, number, job, plan });
                 drop(held);
                 self.release_later();
                 return;
             }
             held.iter_mut().for_each(|held| held.behind -= 1);
-            held.extract_if(.., |held| held.behind == 0)
-                .collect::<Vec<_>>()
+            held.extract_if(.., |held| held.behind == 0).collect::<Vec<_>>()
         };
         inner.pending.fetch_add(1, Ordering::Relaxed);
         self.dispatch(number, job, plan);
@@ -258,45 +131,24 @@ impl CallbackSender {
     ///
     /// # Errors
     /// [`DirectFailure`] when no answer came in time.
-    pub async fn call(
-        &self,
-        job: CallbackJob,
-        limit: Duration,
-    ) -> Result<DirectReply, DirectFailure> {
+    pub async fn call(&self, job: CallbackJob, limit: Duration) -> Result<DirectReply, DirectFailure> {
         let inner = &self.inner;
-        let number = inner
-            .ledger
-            .callback(&job.label, &job.key, &job.url, inner.time.now_ms());
+        let number = inner.ledger.callback(&job.label, &job.key, &job.url, inner.time.now_ms());
         let plan = inner.faults.callback(&job.label);
         let started = Instant::now();
         let at_ms = inner.time.now_ms();
         let outcome = if plan.drop {
             Err(DirectFailure::Timeout)
         } else {
-            match inner
-                .time
-                .timeout(limit, inner.post((job.render)(1, plan.corrupt_signature)))
-                .await
-            {
+            match inner.time.timeout(limit, inner.post((job.render)(1, plan.corrupt_signature))).await {
                 Ok(Ok(reply)) => Ok(reply),
                 Ok(Err(_)) => Err(DirectFailure::Connection),
                 Err(_) => Err(DirectFailure::Timeout),
             }
         };
-        let error = outcome
-            .as_ref()
-            .err()
-            .map(|failure| format!("{failure:?}").to_lowercase());
+        let error = outcome.as_ref().err().map(|failure| format!("{failure:?}").to_lowercase());
         let status = outcome.as_ref().ok().map(|reply| reply.status);
-        inner.ledger.attempt(
-            number,
-            AttemptRecord {
-                at_ms,
-                status,
-                latency_ms: elapsed_ms(started),
-                error,
-            },
-        );
+        inner.ledger.attempt(number, AttemptRecord { at_ms, status, latency_ms: elapsed_ms(started), error });
         match &outcome {
             Ok(_) => inner.ledger.delivered(number),
             Err(_) => inner.ledger.dropped(number, DropReason::Attempts),
@@ -328,10 +180,7 @@ impl CallbackSender {
     /// End of the ban in force for a scope, Unix milliseconds.
     #[must_use]
     pub fn banned_until(&self, scope: &str) -> Option<i64> {
-        self.inner
-            .bans
-            .lock()
-            .until(scope, self.inner.time.now_ms())
+        self.inner.bans.lock().until(scope, self.inner.time.now_ms())
     }
 
     /// Starts with a clean slate: no ban, no counted failure.
@@ -369,10 +218,7 @@ impl CallbackSender {
         let inner = Arc::clone(&self.inner);
         self.inner.tasks.spawn(async move {
             let stop = inner.stop.clone();
-            let finished = stop
-                .run_until_cancelled(inner.deliver(number, &job, plan))
-                .await
-                .is_some();
+            let finished = stop.run_until_cancelled(inner.deliver(number, &job, plan)).await.is_some();
             if !finished {
                 inner.give_up(number, &job, DropReason::Shutdown);
             }
@@ -392,10 +238,7 @@ impl Inner {
             Ok(()) => {
                 self.ledger.delivered(number);
                 if plan.duplicate {
-                    let again = CallbackPlan {
-                        drop_first_attempt: false,
-                        ..plan
-                    };
+                    let again = CallbackPlan { drop_first_attempt: false, ..plan };
                     // The event is delivered whatever becomes of its twin.
                     let _ = self.attempts(number, job, again).await;
                 }
@@ -404,12 +247,7 @@ impl Inner {
         }
     }
 
-    async fn attempts(
-        &self,
-        number: u64,
-        job: &CallbackJob,
-        plan: CallbackPlan,
-    ) -> Result<(), DropReason> {
+    async fn attempts(&self, number: u64, job: &CallbackJob, plan: CallbackPlan) -> Result<(), DropReason> {
         for attempt in 1..=self.policy.attempts.max(1) {
             if attempt > 1 && !self.policy.spacing.is_empty() {
                 let step = usize::from(attempt - 2).min(self.policy.spacing.len() - 1);
@@ -421,20 +259,11 @@ impl Inner {
             let result = if attempt == 1 && plan.drop_first_attempt {
                 (None, Some("lost on the way (fault)".to_owned()))
             } else {
-                self.attempt((job.render)(attempt, plan.corrupt_signature))
-                    .await
+                self.attempt((job.render)(attempt, plan.corrupt_signature)).await
             };
             let (status, error) = result;
             let failed = error.is_some();
-            self.ledger.attempt(
-                number,
-                AttemptRecord {
-                    at_ms,
-                    status,
-                    latency_ms: elapsed_ms(started),
-                    error,
-                },
-            );
+            self.ledger.attempt(number, AttemptRecord { at_ms, status, latency_ms: elapsed_ms(started), error });
             if !failed {
                 return Ok(());
             }
@@ -465,11 +294,7 @@ impl Inner {
 
     async fn attempt(&self, request: OutgoingCallback) -> (Option<u16>, Option<String>) {
         let _slot = self.slots.acquire().await;
-        match self
-            .time
-            .timeout(self.policy.timeout, self.post(request))
-            .await
-        {
+        match self.time.timeout(self.policy.timeout, self.post(request)).await {
             Err(_) => (None, Some("timeout".to_owned())),
             Ok(Err(_)) => (None, Some("connection failed".to_owned())),
             Ok(Ok(reply)) => {
@@ -478,10 +303,7 @@ impl Inner {
                     Accepts::Any2xx => (200..300).contains(&reply.status),
                 };
                 let chars = String::from_utf8_lossy(&reply.body).chars().count();
-                let oversize = self
-                    .policy
-                    .max_reply_chars
-                    .is_some_and(|limit| chars > limit);
+                let oversize = self.policy.max_reply_chars.is_some_and(|limit| chars > limit);
                 let error = match (accepted, oversize) {
                     (false, _) => Some(format!("status {}", reply.status)),
                     (true, true) => Some("reply too long".to_owned()),
@@ -493,20 +315,14 @@ impl Inner {
     }
 
     async fn post(&self, request: OutgoingCallback) -> Result<DirectReply, reqwest::Error> {
-        let mut builder = self
-            .client
-            .post(&request.url)
-            .header(http::header::CONTENT_TYPE, request.content_type)
-            .body(request.body);
+        let mut builder =
+            self.client.post(&request.url).header(http::header::CONTENT_TYPE, request.content_type).body(request.body);
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
         let response = builder.send().await?;
         let status = response.status().as_u16();
-        Ok(DirectReply {
-            status,
-            body: response.bytes().await?,
-        })
+        Ok(DirectReply { status, body: response.bytes().await? })
     }
 
     fn give_up(&self, number: u64, job: &CallbackJob, reason: DropReason) {

@@ -54,16 +54,8 @@ impl FaultEngine {
     pub fn new(seed: u64, faults: Faults, time: Time) -> Self {
         time.set_skew(faults.clock_skew_ms);
         let matched = vec![0; faults.script.len()];
-        let state = State {
-            faults,
-            matched,
-            rng: StdRng::seed_from_u64(seed),
-        };
-        Self {
-            seed,
-            time,
-            state: Mutex::new(state),
-        }
+        let state = State { faults, matched, rng: StdRng::seed_from_u64(seed) };
+        Self { seed, time, state: Mutex::new(state) }
     }
 
     /// The seed, for reproducing a run.
@@ -108,17 +100,11 @@ impl FaultEngine {
             Trigger::Callback { .. } => false,
         });
         if scripted.is_some() {
-            return RestPlan {
-                fault: scripted,
-                slow_ms,
-            };
+            return RestPlan { fault: scripted, slow_ms };
         }
         if has_credentials && state.faults.rest.unauthorized_once {
             state.faults.rest.unauthorized_once = false;
-            return RestPlan {
-                fault: Some(FaultAction::Unauthorized),
-                slow_ms,
-            };
+            return RestPlan { fault: Some(FaultAction::Unauthorized), slow_ms };
         }
         let rest = &state.faults.rest;
         let odds = [
@@ -126,16 +112,11 @@ impl FaultEngine {
             (rest.lost_answer, FaultAction::LostAnswer),
             (rest.timeout_answer, FaultAction::TimeoutAnswer),
             (rest.rate_limited, FaultAction::RateLimited),
-            (
-                if is_send { rest.message_limit } else { 0.0 },
-                FaultAction::MessageLimit,
-            ),
+            (if is_send { rest.message_limit } else { 0.0 }, FaultAction::MessageLimit),
             (rest.server_error, FaultAction::ServerError),
             (rest.html_error, FaultAction::HtmlError),
         ];
-        let fault = odds
-            .into_iter()
-            .find_map(|(odds, action)| state.hit(odds).then_some(action));
+        let fault = odds.into_iter().find_map(|(odds, action)| state.hit(odds).then_some(action));
         RestPlan { fault, slow_ms }
     }
 
@@ -147,25 +128,15 @@ impl FaultEngine {
             Trigger::Rest { .. } => false,
         });
         let odds = state.faults.callbacks.clone();
-        let delay_ms = odds
-            .delay_ms
-            .map_or(0, |(low, high)| state.rng.random_range(low..=high.max(low)));
-        let mut decide =
-            |odds: f64, action: FaultAction| scripted == Some(action) || state.hit(odds);
+        let delay_ms = odds.delay_ms.map_or(0, |(low, high)| state.rng.random_range(low..=high.max(low)));
+        let mut decide = |odds: f64, action: FaultAction| scripted == Some(action) || state.hit(odds);
         let drop = decide(odds.drop, FaultAction::Drop);
         let drop_first_attempt = decide(odds.drop_first_attempt, FaultAction::DropFirstAttempt);
         let duplicate = decide(odds.duplicate, FaultAction::Duplicate);
         let reorder = decide(odds.reorder, FaultAction::Reorder);
         let corrupt_signature = decide(odds.corrupt_signature, FaultAction::CorruptSignature);
         let behind = reorder.then(|| state.rng.random_range(1..=3));
-        CallbackPlan {
-            drop,
-            drop_first_attempt,
-            duplicate,
-            behind,
-            delay_ms,
-            corrupt_signature,
-        }
+        CallbackPlan { drop, drop_first_attempt, duplicate, behind, delay_ms, corrupt_signature }
     }
 
     /// A number from the same generator, for whatever else must follow the seed.
@@ -207,44 +178,23 @@ mod tests {
     #[test]
     fn a_script_counts_only_what_it_names() {
         let script = vec![FaultStep::rest(2, "/messages", FaultAction::LostAnswer)];
-        let engine = engine(
-            1,
-            Faults {
-                script,
-                ..Faults::default()
-            },
-        );
-        let fates: Vec<_> = [
-            "/messages/users",
-            "/users",
-            "/messages/users",
-            "/messages/users",
-        ]
-        .map(|path| engine.rest(path, true, true).fault)
-        .to_vec();
+        let engine = engine(1, Faults { script, ..Faults::default() });
+        let fates: Vec<_> = ["/messages/users", "/users", "/messages/users", "/messages/users"]
+            .map(|path| engine.rest(path, true, true).fault)
+            .to_vec();
         assert_eq!(fates, [None, None, Some(FaultAction::LostAnswer), None]);
     }
 
     #[test]
     fn the_same_seed_fails_alike() {
         let faults = Faults {
-            rest: RestFaults {
-                lost_answer: 0.3,
-                html_error: 0.2,
-                ..RestFaults::default()
-            },
-            callbacks: CallbackFaults {
-                reorder: 0.5,
-                duplicate: 0.5,
-                ..CallbackFaults::default()
-            },
+            rest: RestFaults { lost_answer: 0.3, html_error: 0.2, ..RestFaults::default() },
+            callbacks: CallbackFaults { reorder: 0.5, duplicate: 0.5, ..CallbackFaults::default() },
             ..Faults::default()
         };
         let run = |seed| {
             let engine = engine(seed, faults.clone());
-            (0..200)
-                .map(|_| (engine.rest("/x", false, true), engine.callback("chat")))
-                .collect::<Vec<_>>()
+            (0..200).map(|_| (engine.rest("/x", false, true), engine.callback("chat"))).collect::<Vec<_>>()
         };
         assert_eq!(run(7), run(7));
         assert_ne!(run(7), run(8));
@@ -252,22 +202,10 @@ mod tests {
 
     #[test]
     fn unauthorized_once_is_once() {
-        let rest = RestFaults {
-            unauthorized_once: true,
-            ..RestFaults::default()
-        };
-        let engine = engine(
-            1,
-            Faults {
-                rest,
-                ..Faults::default()
-            },
-        );
+        let rest = RestFaults { unauthorized_once: true, ..RestFaults::default() };
+        let engine = engine(1, Faults { rest, ..Faults::default() });
         assert_eq!(engine.rest("/token", false, false).fault, None);
-        assert_eq!(
-            engine.rest("/users", false, true).fault,
-            Some(FaultAction::Unauthorized)
-        );
+        assert_eq!(engine.rest("/users", false, true).fault, Some(FaultAction::Unauthorized));
         assert_eq!(engine.rest("/users", false, true).fault, None);
     }
 }

@@ -91,8 +91,7 @@ struct Advance {
 
 async fn advance(State(emulator): Shared, Json(by): Json<Advance>) -> Response {
     if !emulator.time().is_manual() {
-        let reason =
-            json!({ "error": "the clock is the system's; start with a manual clock to move it" });
+        let reason = json!({ "error": "the clock is the system's; start with a manual clock to move it" });
         return (StatusCode::CONFLICT, Json(reason)).into_response();
     }
     emulator.time().advance(Duration::from_millis(by.ms));
@@ -112,10 +111,8 @@ async fn act(
     let arguments = arguments.map_or_else(|| json!({}), |Json(arguments)| arguments);
     match emulator.act(&user, &action, arguments).await {
         Ok(result) => Json(result).into_response(),
-        Err(ActionError(reason)) => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            Json(json!({ "error": reason })),
-        )
-            .into_response(),
+        Err(ActionError(reason)) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "error": reason }))).into_response()
+        }
     }
 }

@@ -97,25 +97,13 @@ impl FaultStep {
     /// A fault of the `nth` REST call whose vendor path starts with `path_prefix`.
     #[must_use]
     pub fn rest(nth: u64, path_prefix: &str, action: FaultAction) -> Self {
-        Self {
-            on: Trigger::Rest {
-                path_prefix: path_prefix.to_owned(),
-            },
-            nth,
-            action,
-        }
+        Self { on: Trigger::Rest { path_prefix: path_prefix.to_owned() }, nth, action }
     }
 
     /// A fault of the `nth` callback event whose label starts with `label_prefix` (empty: any).
     #[must_use]
     pub fn callback(nth: u64, label_prefix: &str, action: FaultAction) -> Self {
-        Self {
-            on: Trigger::Callback {
-                label_prefix: label_prefix.to_owned(),
-            },
-            nth,
-            action,
-        }
+        Self { on: Trigger::Callback { label_prefix: label_prefix.to_owned() }, nth, action }
     }
 }
 

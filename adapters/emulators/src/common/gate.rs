@@ -60,9 +60,7 @@ pub struct GateState {
 
 impl std::fmt::Debug for GateState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GateState")
-            .field("faults", &self.faults)
-            .finish_non_exhaustive()
+        f.debug_struct("GateState").field("faults", &self.faults).finish_non_exhaustive()
     }
 }
 
@@ -101,10 +99,7 @@ pub async fn gate(
     if plan.slow_ms > 0 {
         gate.time.sleep(Duration::from_millis(plan.slow_ms)).await;
     }
-    let cut = matches!(
-        plan.fault,
-        Some(FaultAction::LostAnswer | FaultAction::LostRequest)
-    );
+    let cut = matches!(plan.fault, Some(FaultAction::LostAnswer | FaultAction::LostRequest));
     if cut {
         connection.cut();
     }
@@ -120,14 +115,8 @@ pub async fn gate(
 impl GateState {
     async fn read(&self, request: Request) -> Result<(Request, RequestRecord), Response> {
         let (parts, body) = request.into_parts();
-        let body: Bytes = to_bytes(body, MAX_BODY)
-            .await
-            .map_err(|_| StatusCode::PAYLOAD_TOO_LARGE.into_response())?;
-        let path = parts
-            .uri
-            .path_and_query()
-            .map_or("/", |path| path.as_str())
-            .to_owned();
+        let body: Bytes = to_bytes(body, MAX_BODY).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE.into_response())?;
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let secret = self.replies.is_secret(parts.uri.path());
         let record = RequestRecord {
             number: 0,
@@ -146,18 +135,11 @@ impl GateState {
 fn html_error() -> Response {
     let page = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1>\
                 </center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
-    (
-        StatusCode::BAD_GATEWAY,
-        [(header::CONTENT_TYPE, "text/html")],
-        page,
-    )
-        .into_response()
+    (StatusCode::BAD_GATEWAY, [(header::CONTENT_TYPE, "text/html")], page).into_response()
 }
 
 fn http_date(now_ms: i64) -> Option<HeaderValue> {
     let now = Timestamp::from_millisecond(now_ms).ok()?;
-    let text = DateTimePrinter::new()
-        .timestamp_to_rfc9110_string(&now)
-        .ok()?;
+    let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&now).ok()?;
     HeaderValue::from_str(&text).ok()
 }

@@ -158,11 +158,7 @@ pub struct LedgerLimits {
 
 impl Default for LedgerLimits {
     fn default() -> Self {
-        Self {
-            requests: 10_000,
-            request_body_bytes: 16 * 1024,
-            callbacks: 100_000,
-        }
+        Self { requests: 10_000, request_body_bytes: 16 * 1024, callbacks: 100_000 }
     }
 }
 
@@ -187,14 +183,8 @@ impl Ledger {
     /// An empty ledger with these bounds.
     #[must_use]
     pub fn new(limits: LedgerLimits) -> Self {
-        let inner = Inner {
-            first_callback: 1,
-            ..Inner::default()
-        };
-        Self {
-            limits,
-            inner: Arc::new(Mutex::new(inner)),
-        }
+        let inner = Inner { first_callback: 1, ..Inner::default() };
+        Self { limits, inner: Arc::new(Mutex::new(inner)) }
     }
 
     /// Notes an accepted message.
@@ -313,10 +303,7 @@ impl Ledger {
     #[must_use]
     pub fn message(&self, vendor_id: &str) -> Option<LedgerMessage> {
         let inner = self.inner.lock();
-        inner
-            .by_id
-            .get(vendor_id)
-            .map(|index| inner.messages[*index].clone())
+        inner.by_id.get(vendor_id).map(|index| inner.messages[*index].clone())
     }
 
     /// The REST calls still remembered, oldest first.

@@ -84,10 +84,7 @@ impl Listener for Cuttable {
             }
             // Small answers to many small calls; a failure only costs latency.
             let _ = tcp.set_nodelay(true);
-            let connection = Connection {
-                domain: Arc::clone(&self.domain),
-                cut: Arc::default(),
-            };
+            let connection = Connection { domain: Arc::clone(&self.domain), cut: Arc::default() };
             return (CuttableStream { tcp, connection }, peer);
         }
     }
@@ -112,22 +109,14 @@ impl CuttableStream {
 }
 
 impl AsyncRead for CuttableStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check()?;
         Pin::new(&mut self.tcp).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for CuttableStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
         Pin::new(&mut self.tcp).poll_write(cx, buf)
     }
@@ -168,12 +157,7 @@ impl Domains {
     /// No domain yet.
     #[must_use]
     pub fn new(faults: Arc<FaultEngine>) -> Self {
-        Self {
-            faults,
-            addresses: Arc::default(),
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-        }
+        Self { faults, addresses: Arc::default(), stop: CancellationToken::new(), tasks: TaskTracker::new() }
     }
 
     /// Opens a listener (`127.0.0.1:0` picks a port) that serves `router`, and returns its address.
@@ -181,23 +165,14 @@ impl Domains {
     /// # Errors
     /// [`StartError::Listen`] when the address cannot be bound.
     pub async fn open(&self, address: &str, router: Router) -> Result<SocketAddr, StartError> {
-        let listen = |source| StartError::Listen {
-            address: address.to_owned(),
-            source,
-        };
+        let listen = |source| StartError::Listen { address: address.to_owned(), source };
         let tcp = TcpListener::bind(address).await.map_err(listen)?;
         let bound = tcp.local_addr().map_err(listen)?;
-        let listener = Cuttable {
-            tcp,
-            domain: bound.to_string().into(),
-            faults: Arc::clone(&self.faults),
-        };
+        let listener = Cuttable { tcp, domain: bound.to_string().into(), faults: Arc::clone(&self.faults) };
         let service = router.into_make_service_with_connect_info::<Connection>();
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
-            let served = axum::serve(listener, service)
-                .with_graceful_shutdown(stop.cancelled_owned())
-                .await;
+            let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
             if let Err(error) = served {
                 tracing::error!(%error, "emulator listener ended");
             }
@@ -209,11 +184,7 @@ impl Domains {
     /// `http://host:port` of every domain, the first one first.
     #[must_use]
     pub fn base_urls(&self) -> Vec<String> {
-        self.addresses
-            .lock()
-            .iter()
-            .map(|address| format!("http://{address}"))
-            .collect()
+        self.addresses.lock().iter().map(|address| format!("http://{address}")).collect()
     }
 
     /// Cancelled when the domains close; long-lived connections must end then.

@@ -10,24 +10,22 @@ mod chance;
 mod control;
 mod faults;
 mod gate;
+mod job;
 mod ledger;
 mod listener;
 mod time;
 
 pub use ban::{BanAction, BanPolicy};
-pub use callbacks::{
-    Accepts, CallbackJob, CallbackPolicy, CallbackSender, DirectFailure, DirectReply, OutcomeHook,
-    OutgoingCallback, Render,
-};
+pub use callbacks::CallbackSender;
 pub use chance::{CallbackPlan, FaultEngine, RestPlan};
 pub use control::{ActionError, Controlled, control_router};
-pub use faults::{
-    CallbackFaults, FaultAction, FaultScript, FaultStep, Faults, HistoryFaults, RestFaults, Trigger,
-};
+pub use faults::{CallbackFaults, FaultAction, FaultScript, FaultStep, Faults, HistoryFaults, RestFaults, Trigger};
 pub use gate::{FaultReplies, GateState, gate};
+pub use job::{
+    Accepts, CallbackJob, CallbackPolicy, DirectFailure, DirectReply, OutcomeHook, OutgoingCallback, Render,
+};
 pub use ledger::{
-    AttemptRecord, CallbackRecord, Counters, DropReason, Ledger, LedgerLimits, LedgerMessage,
-    RequestRecord, Source,
+    AttemptRecord, CallbackRecord, Counters, DropReason, Ledger, LedgerLimits, LedgerMessage, RequestRecord, Source,
 };
 pub use listener::{Connection, Domains, StartError};
-pub use time::Time;
+pub use time::{Elapsed, Time};

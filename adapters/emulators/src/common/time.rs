@@ -66,34 +66,21 @@ impl Time {
     /// The system's wall clock.
     #[must_use]
     pub fn system() -> Self {
-        Self {
-            source: Clock::System,
-            skew_ms: Arc::default(),
-        }
+        Self { source: Clock::System, skew_ms: Arc::default() }
     }
 
     /// A clock standing at `start_ms` (Unix milliseconds) until [`Time::advance`] moves it.
     #[must_use]
     pub fn manual(start_ms: i64) -> Self {
-        let manual = Manual {
-            now_ms: start_ms,
-            order: 0,
-            sleepers: BinaryHeap::new(),
-        };
-        Self {
-            source: Clock::Manual(Arc::new(Mutex::new(manual))),
-            skew_ms: Arc::default(),
-        }
+        let manual = Manual { now_ms: start_ms, order: 0, sleepers: BinaryHeap::new() };
+        Self { source: Clock::Manual(Arc::new(Mutex::new(manual))), skew_ms: Arc::default() }
     }
 
     /// The same clock as seen by someone whose watch is `skew_ms` ahead (negative: behind). The skew of the original
     /// does not change.
     #[must_use]
     pub fn with_skew(&self, skew_ms: i64) -> Self {
-        Self {
-            source: self.source.clone(),
-            skew_ms: Arc::new(AtomicI64::new(skew_ms)),
-        }
+        Self { source: self.source.clone(), skew_ms: Arc::new(AtomicI64::new(skew_ms)) }
     }
 
     /// Replaces the skew of this clock and of all its clones.
@@ -117,9 +104,7 @@ impl Time {
         match &self.source {
             Clock::System => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| {
-                    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-                }),
+                .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
             Clock::Manual(manual) => manual.lock().now_ms,
         }
     }
@@ -139,11 +124,7 @@ impl Time {
             let (wake, woken) = oneshot::channel();
             manual.order += 1;
             let order = manual.order;
-            manual.sleepers.push(Sleeper {
-                deadline_ms,
-                order,
-                wake,
-            });
+            manual.sleepers.push(Sleeper { deadline_ms, order, wake });
             woken
         };
         // The sender is dropped only with the clock itself; then nobody can advance it and waking is harmless.
@@ -171,11 +152,7 @@ impl Time {
         };
         let mut manual = manual.lock();
         manual.now_ms = manual.now_ms.saturating_add(millis(by));
-        while manual
-            .sleepers
-            .peek()
-            .is_some_and(|next| next.deadline_ms <= manual.now_ms)
-        {
+        while manual.sleepers.peek().is_some_and(|next| next.deadline_ms <= manual.now_ms) {
             if let Some(sleeper) = manual.sleepers.pop() {
                 // A sleeper that was cancelled has dropped its receiver.
                 let _ = sleeper.wake.send(());
@@ -228,10 +205,7 @@ mod tests {
         let time = Time::manual(0);
         let waiting = tokio::spawn({
             let time = time.clone();
-            async move {
-                time.timeout(Duration::from_secs(10), std::future::pending::<()>())
-                    .await
-            }
+            async move { time.timeout(Duration::from_secs(10), std::future::pending::<()>()).await }
         });
         while sleepers(&time) < 1 {
             tokio::task::yield_now().await;

@@ -7,8 +7,10 @@ use parking_lot::{Mutex, RwLock};
 use reqwest::Error as ClientError;
 use serde_json::Value;
 
+use super::data::Data;
 use super::error::ApiError;
-use super::model::{Data, User};
+use super::model::User;
+use super::msync::Sessions;
 use super::quotas::Quotas;
 use super::settings::HuanxinSettings;
 use super::storage::Storage;
@@ -43,6 +45,7 @@ pub(crate) struct App {
     pub(crate) tokens: Mutex<Tokens>,
     pub(crate) sender: CallbackSender,
     pub(crate) storage: Arc<Mutex<Storage>>,
+    pub(crate) sessions: Mutex<Sessions>,
     /// Signs history addresses; drawn from the seed.
     pub(crate) url_key: [u8; 16],
     /// The listeners, for host discovery; set when the emulator starts.
@@ -70,13 +73,8 @@ impl App {
             }
         };
         let policy = callback_policy(&settings);
-        let sender = CallbackSender::new(
-            policy,
-            time.clone(),
-            ledger.clone(),
-            Arc::clone(&faults),
-            Some(Arc::new(hook)),
-        )?;
+        let sender =
+            CallbackSender::new(policy, time.clone(), ledger.clone(), Arc::clone(&faults), Some(Arc::new(hook)))?;
         let mut url_key = [0; 16];
         url_key[..8].copy_from_slice(&faults.draw(0..u64::MAX).to_be_bytes());
         url_key[8..].copy_from_slice(&faults.draw(0..u64::MAX).to_be_bytes());
@@ -90,6 +88,7 @@ impl App {
             tokens: Mutex::default(),
             sender,
             storage,
+            sessions: Mutex::default(),
             url_key,
             domains: OnceLock::new(),
             quotas: Mutex::default(),
@@ -125,11 +124,7 @@ impl App {
     }
 
     /// Reads a user or answers as the vendor does for an unknown one.
-    pub(crate) fn with_user<T>(
-        &self,
-        name: &str,
-        read: impl FnOnce(&mut User) -> T,
-    ) -> Result<T, ApiError> {
+    pub(crate) fn with_user<T>(&self, name: &str, read: impl FnOnce(&mut User) -> T) -> Result<T, ApiError> {
         let name = self.fold(name);
         self.data.lock().users.get_mut(&name).map(read).ok_or_else(ApiError::no_user)
     }

@@ -55,9 +55,13 @@ fn coordinate(body: &Map<String, Value>, key: &str) -> Result<Value, ApiError> {
     let illegal = || ApiError::send(format!("param body.{key} is illegal"));
     match body.get(key) {
         Some(Value::Number(number)) => Ok(Value::Number(number.clone())),
-        Some(Value::String(text)) => {
-            text.trim().parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| json!(number)).ok_or_else(illegal)
-        }
+        Some(Value::String(text)) => text
+            .trim()
+            .parse::<f64>()
+            .ok()
+            .filter(|number| number.is_finite())
+            .map(|number| json!(number))
+            .ok_or_else(illegal),
         _ => Err(illegal()),
     }
 }

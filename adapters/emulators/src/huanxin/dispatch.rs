@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::app::App;
 use super::model::EventFamily;
-use super::settings::{CallIdForm, CallbackRule};
+use super::rules::CallbackRule;
+use super::settings::CallIdForm;
 use crate::common::{CallbackJob, OutgoingCallback, Source};
 
 /// Something a rule may report.
@@ -83,14 +84,7 @@ impl App {
 }
 
 /// A JSON callback; a spoiled signature is the true one reversed digit by digit, so it keeps its form.
-pub(crate) fn post(
-    label: &str,
-    key: &str,
-    url: &str,
-    scope: &str,
-    body: &Value,
-    security: &str,
-) -> CallbackJob {
+pub(crate) fn post(label: &str, key: &str, url: &str, scope: &str, body: &Value, security: &str) -> CallbackJob {
     let text = body.to_string();
     let security = security.to_owned();
     let good = Bytes::from(text);
@@ -119,19 +113,15 @@ fn spoil(body: &Bytes, security: &str) -> Bytes {
 
 fn matches(rule: &CallbackRule, event: &Event) -> bool {
     let facts = &event.facts;
-    let listed = |ids: &[String], id: &Option<String>| {
-        ids.is_empty() || id.as_ref().is_some_and(|id| ids.contains(id))
-    };
-    let three_filters =
-        !rule.from_ids.is_empty() && !rule.to_ids.is_empty() && !rule.group_ids.is_empty();
+    let listed = |ids: &[String], id: &Option<String>| ids.is_empty() || id.as_ref().is_some_and(|id| ids.contains(id));
+    let three_filters = !rule.from_ids.is_empty() && !rule.to_ids.is_empty() && !rule.group_ids.is_empty();
     let key = |ext: &Value| rule.ext_keys.iter().any(|key| ext.get(key).is_some());
     let source = match facts.source {
         Some(Source::Client) => rule.from_sdk,
         Some(Source::Rest | Source::Import | Source::Stream) => rule.from_rest,
         None => true,
     };
-    let kind = event.family != EventFamily::Message
-        || if facts.offline { rule.chat_offline } else { rule.chat };
+    let kind = event.family != EventFamily::Message || if facts.offline { rule.chat_offline } else { rule.chat };
     rule.enabled
         && (rule.events.is_empty() || rule.events.contains(&event.family))
         && rule.env == facts.env
@@ -152,8 +142,7 @@ mod tests {
     #[test]
     fn the_signature_vector_is_reproduced() {
         let vector: Value =
-            serde_json::from_str(include_str!("../../fixtures/huanxin/callback_signature_vector.json"))
-                .unwrap();
+            serde_json::from_str(include_str!("../../fixtures/huanxin/callback_signature_vector.json")).unwrap();
         let text = |key: &str| vector[key].as_str().unwrap().to_owned();
         let timestamp = vector["timestamp"].as_i64().unwrap();
         assert_eq!(signature(&text("callId"), &text("secret"), timestamp), text("security"));

@@ -97,8 +97,7 @@ impl ApiError {
     }
 
     pub(crate) fn no_user() -> Self {
-        Self::new(404, "service_resource_not_found", "Service resource not found")
-            .exception("UserNotFoundException")
+        Self::new(404, "service_resource_not_found", "Service resource not found").exception("UserNotFoundException")
     }
 
     pub(crate) fn no_group(id: &str) -> Self {

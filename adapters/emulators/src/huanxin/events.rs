@@ -70,13 +70,7 @@ pub(crate) fn message(message: &Message, offline_receiver: Option<&str>) -> Even
 }
 
 impl App {
-    fn about_message(
-        &self,
-        family: EventFamily,
-        label: &'static str,
-        original: &Message,
-        body: Value,
-    ) -> Event {
+    fn about_message(&self, family: EventFamily, label: &'static str, original: &Message, body: Value) -> Event {
         let now_ms = self.now_ms();
         let id = self.data.lock().next_id(now_ms).to_string();
         let mut body = object(body);
@@ -173,12 +167,17 @@ impl App {
 
     pub(crate) fn moderation_event(&self, message: &Message) -> Event {
         let id = message.id.to_string();
-        let mut event = self.plain(EventFamily::Moderation, "moderation", &id, json!({
-            "eventType": "moderation", "moderationResult": "PASS", "providerResult": "PASS",
-            "messageType": message.type_word(), "messageId": id, "targetType": message.kind.word(),
-            "source": {}, "riskType": "", "from": message.from, "to": message.to, "url": "",
-            "msg": message.body.get("msg").cloned().unwrap_or_else(|| json!("")),
-        }));
+        let mut event = self.plain(
+            EventFamily::Moderation,
+            "moderation",
+            &id,
+            json!({
+                "eventType": "moderation", "moderationResult": "PASS", "providerResult": "PASS",
+                "messageType": message.type_word(), "messageId": id, "targetType": message.kind.word(),
+                "source": {}, "riskType": "", "from": message.from, "to": message.to, "url": "",
+                "msg": message.body.get("msg").cloned().unwrap_or_else(|| json!("")),
+            }),
+        );
         event.facts = message_facts(message);
         event.facts.versioned = false;
         event
@@ -186,10 +185,15 @@ impl App {
 
     pub(crate) fn push_event(&self, message: &Message, target: &str) -> Event {
         let id = message.id.to_string();
-        let mut event = self.plain(EventFamily::Push, "push", &id, json!({
-            "chat_type": message.kind.callback_word(), "step": "push", "detail": "no push binding",
-            "msg_id": id, "status": "fail", "target": target,
-        }));
+        let mut event = self.plain(
+            EventFamily::Push,
+            "push",
+            &id,
+            json!({
+                "chat_type": message.kind.callback_word(), "step": "push", "detail": "no push binding",
+                "msg_id": id, "status": "fail", "target": target,
+            }),
+        );
         event.message_id = Some(id);
         event
     }
@@ -197,22 +201,32 @@ impl App {
     /// `reason`: `login`, `logout` or `replaced`.
     pub(crate) fn status_event(&self, user: &str, device: &Device, reason: &'static str) -> Event {
         let status = if reason == "login" { "online" } else { "offline" };
-        self.plain(EventFamily::UserStatus, reason, user, json!({
-            "reason": reason, "os": device.os, "ip": device.ip, "host": HOST,
-            "user": format!("{}_{user}@easemob.com/{}", self.app_key, device.resource),
-            "name": user, "version": device.version, "status": status,
-        }))
+        self.plain(
+            EventFamily::UserStatus,
+            reason,
+            user,
+            json!({
+                "reason": reason, "os": device.os, "ip": device.ip, "host": HOST,
+                "user": format!("{}_{user}@easemob.com/{}", self.app_key, device.resource),
+                "name": user, "version": device.version, "status": status,
+            }),
+        )
     }
 
     /// `operation` is add, remove, accept, decline, ban or allow.
     pub(crate) fn contact_event(&self, user: &str, resource: &str, other: &str, operation: &str) -> Event {
         let now_ms = self.now_ms();
         let id = self.data.lock().next_id(now_ms).to_string();
-        let mut event = self.plain(EventFamily::Contact, "roster", user, json!({
-            "eventType": "chat", "chat_type": "roster", "to": other, "msg_id": id, "host": HOST,
-            "from": format!("{}_{user}@easemob.com/{resource}", self.app_key),
-            "payload": { "reason": "", "operation": operation },
-        }));
+        let mut event = self.plain(
+            EventFamily::Contact,
+            "roster",
+            user,
+            json!({
+                "eventType": "chat", "chat_type": "roster", "to": other, "msg_id": id, "host": HOST,
+                "from": format!("{}_{user}@easemob.com/{resource}", self.app_key),
+                "payload": { "reason": "", "operation": operation },
+            }),
+        );
         event.message_id = Some(id);
         event
     }
@@ -239,15 +253,20 @@ impl App {
     fn emit_legacy(&self, group: &GroupRef, word: &str, operator: &str) {
         let now_ms = self.now_ms();
         let id = self.data.lock().next_id(now_ms).to_string();
-        let mut event = self.plain(EventFamily::Group, "muc", &group.id, json!({
-            "eventType": "chat", "chat_type": "muc", "group_id": group.id, "to": group.owner, "msg_id": id,
-            "from": format!("{}_{operator}@easemob.com", self.app_key), "host": HOST,
-            "payload": {
-                "muc_id": format!("{}_{}@conference.easemob.com", self.app_key, group.id), "reason": "",
-                "is_chatroom": group.room, "operation": word,
-                "status": { "description": "", "error_code": "ok" },
-            },
-        }));
+        let mut event = self.plain(
+            EventFamily::Group,
+            "muc",
+            &group.id,
+            json!({
+                "eventType": "chat", "chat_type": "muc", "group_id": group.id, "to": group.owner, "msg_id": id,
+                "from": format!("{}_{operator}@easemob.com", self.app_key), "host": HOST,
+                "payload": {
+                    "muc_id": format!("{}_{}@conference.easemob.com", self.app_key, group.id), "reason": "",
+                    "is_chatroom": group.room, "operation": word,
+                    "status": { "description": "", "error_code": "ok" },
+                },
+            }),
+        );
         event.message_id = Some(id);
         event.facts.group = Some(group.id.clone());
         self.emit(&event);

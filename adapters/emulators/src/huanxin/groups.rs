@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::app::App;
+use super::data::Data;
 use super::error::ApiError;
 use super::events::{ADMIN, GroupRef};
-use super::model::{Data, Group, Member};
+use super::model::{Group, Member};
 
 /// What a create call says.
 #[derive(Clone, Debug, Default)]

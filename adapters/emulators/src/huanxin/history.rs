@@ -79,15 +79,12 @@ impl App {
             let text = format!("{arguments}, maybe chat message history is expired or unstored");
             return Err(ApiError::argument(text));
         }
-        let missing = self.faults.with(|faults| {
-            faults.history.file_missing_hours.iter().any(|missing| missing == name)
-        });
+        let missing =
+            self.faults.with(|faults| faults.history.file_missing_hours.iter().any(|missing| missing == name));
         let empty = history.empty_hour == EmptyHour::NotFound && !self.hour_has_messages(start_ms);
         if missing || empty {
-            let text = format!(
-                "Failed to find chat message history download url for appkey: {}, time: {name}",
-                self.app_key
-            );
+            let text =
+                format!("Failed to find chat message history download url for appkey: {}, time: {name}", self.app_key);
             return Err(ApiError::new(404, "storage_object_not_found", text));
         }
         Ok(HourFile { parts: history.files_per_hour.max(1) })

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::app::App;
+use super::data::Data;
 use super::error::ApiError;
 use super::events;
-use super::model::{ChatType, Data, Edit, Message};
+use super::model::{ChatType, Edit, Message};
+use super::msync::Signal;
 use crate::common::{LedgerMessage, Source};
 
 /// A message before it has an id.
@@ -58,16 +60,20 @@ impl App {
         let settings = self.settings();
         let limits = (settings.messages.offline_direct, settings.messages.offline_group);
         let id = message.id;
-        let offline = {
+        let (offline, mut online) = {
             let mut data = self.data.lock();
-            let offline = data.spread(&message, limits);
+            let spread = data.spread(&message, limits);
             self.ledger.accept(ledger_entry(&message));
             if copied && let Some(sender) = data.users.get_mut(&message.from).filter(|user| user.online()) {
                 sender.inbox.push(id);
             }
             data.store(message.clone());
-            offline
+            spread
         };
+        if copied {
+            online.push(message.from.clone());
+        }
+        self.notify(&message, &online);
         let silent = message.source == Source::Stream
             || (message.source == Source::Import && !settings.messages.import_callbacks);
         if silent {
@@ -84,6 +90,16 @@ impl App {
             }
         }
         id
+    }
+
+    /// Tells the open connections of these users that there is something to fetch.
+    fn notify(&self, message: &Message, users: &[String]) {
+        let mut sessions = self.sessions.lock();
+        for user in users {
+            let group = message.kind != ChatType::Chat;
+            let queue = if group || message.from == *user { &message.to } else { &message.from };
+            sessions.tell(user, &Signal::New { queue: queue.clone(), group });
+        }
     }
 
     /// Withdraws a message and reports it. The caller has checked that it may.
@@ -151,7 +167,7 @@ pub(crate) fn recall_not_found() -> ApiError {
 impl Draft {
     /// The message, and whether its sender's devices get a copy: REST messages to groups always reach the sender,
     /// those to users when asked.
-    fn into_message(self, id: u64, now_ms: i64) -> (Message, bool) {
+    pub(crate) fn into_message(self, id: u64, now_ms: i64) -> (Message, bool) {
         let copied = self.source == Source::Rest
             && match self.kind {
                 ChatType::Chat => self.options.sync_device,
@@ -202,23 +218,20 @@ impl Data {
         if message.kind == ChatType::Chat {
             return vec![message.to.clone()];
         }
-        let chosen = |user: &String| {
-            message.audience.as_ref().is_none_or(|audience| audience.contains(user))
-        };
+        let chosen = |user: &String| message.audience.as_ref().is_none_or(|audience| audience.contains(user));
         let members = self.groups.get(&message.to).map(|group| group.members.as_slice()).unwrap_or_default();
-        members
-            .iter()
-            .map(|member| member.user.clone())
-            .filter(|user| *user != message.from && chosen(user))
-            .collect()
+        members.iter().map(|member| member.user.clone()).filter(|user| *user != message.from && chosen(user)).collect()
     }
 
-    /// Puts a message into inboxes and offline queues; returns the receivers who were offline.
-    fn spread(&mut self, message: &Message, limits: (usize, usize)) -> Vec<String> {
-        let mut offline = Vec::new();
+    /// Puts a message into inboxes and offline queues; returns the receivers who were offline, and who were online.
+    fn spread(&mut self, message: &Message, limits: (usize, usize)) -> (Vec<String>, Vec<String>) {
+        let (mut offline, mut online) = (Vec::new(), Vec::new());
         for receiver in self.receivers(message) {
             match self.users.get_mut(&receiver) {
-                Some(user) if user.online() => user.inbox.push(message.id),
+                Some(user) if user.online() => {
+                    user.inbox.push(message.id);
+                    online.push(receiver);
+                }
                 _ if message.online_only || message.kind == ChatType::ChatRoom => {}
                 Some(user) => {
                     user.queue(message.kind, message.id, limits);
@@ -227,7 +240,7 @@ impl Data {
                 None => offline.push(receiver),
             }
         }
-        offline
+        (offline, online)
     }
 
     /// A recall deletes the attachment too.

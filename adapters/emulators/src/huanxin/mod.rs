@@ -2,7 +2,7 @@
 //!
 //! REST, callbacks, hourly history files and roaming after the vendor's server documentation; where that is silent or
 //! contradicts itself, a knob in [`HuanxinSettings`] chooses. End users act through [`EndUser`] or over HTTP under
-//! `/_emulator`; the vendor's binary client protocol is not spoken.
+//! `/_emulator`, or with the vendor's own web SDK over the few frames of its long connection that it needs.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,6 +25,8 @@
 mod api;
 mod app;
 mod bodies;
+mod data;
+mod devices;
 mod dispatch;
 mod endusers;
 mod error;
@@ -33,8 +35,10 @@ mod groups;
 mod history;
 mod messages;
 mod model;
+mod msync;
 mod presend;
 mod quotas;
+mod rules;
 mod settings;
 mod storage;
 mod tokens;
@@ -47,15 +51,13 @@ use serde_json::Value;
 
 pub use endusers::{EndUser, Outgoing, Received, Target};
 pub use model::{ChatType, EventFamily};
+pub use rules::{CallbackRule, FailurePolicy, PayloadForm, PreSendRule};
 pub use settings::{
-    CallIdForm, CallbackRule, CallbackSettings, EmptyHour, FailurePolicy, FileSettings, HistorySettings,
-    HuanxinSettings, MessageSettings, PayloadForm, PreSendRule, QuotaSettings, Rate, RoamingSettings,
-    TokenSettings, TtlUnit, UserSettings, Zone,
+    CallIdForm, CallbackSettings, EmptyHour, FileSettings, HistorySettings, HuanxinSettings, MessageSettings,
+    QuotaSettings, Rate, RoamingSettings, TokenSettings, TtlUnit, UserSettings, Zone,
 };
 
-use crate::common::{
-    ActionError, Controlled, Domains, FaultEngine, Faults, Ledger, StartError, Time, control_router,
-};
+use crate::common::{ActionError, Controlled, Domains, FaultEngine, Faults, Ledger, StartError, Time, control_router};
 use app::{App, Identity};
 
 /// How an emulator starts. See [`HuanxinEmulator::builder`].

@@ -9,7 +9,7 @@ use super::app::App;
 use super::dispatch::{post, signature};
 use super::messages::Draft;
 use super::model::{ChatType, or_empty};
-use super::settings::{FailurePolicy, PayloadForm, PreSendRule};
+use super::rules::{FailurePolicy, PayloadForm, PreSendRule};
 
 /// What became of the question.
 pub(crate) enum Verdict {

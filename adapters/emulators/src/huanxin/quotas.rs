@@ -39,14 +39,7 @@ fn built_in(name: &str) -> Rate {
 impl Quotas {
     /// Takes `cost` from the window of `key` under the rate `name`. The counter is compared before the cost is
     /// added: the vendor's example (3 groups by 7 calls pass, the 8th is refused, at 20 a second) reads so.
-    pub(crate) fn take(
-        &mut self,
-        settings: &QuotaSettings,
-        name: &str,
-        key: &str,
-        cost: u64,
-        now_ms: i64,
-    ) -> bool {
+    pub(crate) fn take(&mut self, settings: &QuotaSettings, name: &str, key: &str, cost: u64, now_ms: i64) -> bool {
         if !settings.enabled {
             return true;
         }
@@ -93,9 +86,8 @@ mod tests {
     #[test]
     fn three_groups_by_seven_calls_pass_and_the_eighth_does_not() {
         let (mut quotas, settings) = (Quotas::default(), QuotaSettings::default());
-        let results: Vec<bool> = (0..8)
-            .map(|_| quotas.messages(&settings, "send_groups_messages", 3, 500).is_ok())
-            .collect();
+        let results: Vec<bool> =
+            (0..8).map(|_| quotas.messages(&settings, "send_groups_messages", 3, 500).is_ok()).collect();
         assert_eq!(results, [true, true, true, true, true, true, true, false]);
         assert!(quotas.messages(&settings, "send_groups_messages", 3, 1_000).is_ok());
     }

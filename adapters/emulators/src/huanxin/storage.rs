@@ -44,12 +44,7 @@ impl Storage {
     }
 
     /// The events of a slot, addressed to `target` when given; none when there is no such slot.
-    pub(crate) fn replay(
-        &mut self,
-        date: &str,
-        zone: Zone,
-        target: Option<&str>,
-    ) -> Option<Vec<CallbackJob>> {
+    pub(crate) fn replay(&mut self, date: &str, zone: Zone, target: Option<&str>) -> Option<Vec<CallbackJob>> {
         let slot = self.slots.iter_mut().find(|(start, _)| slot_name(**start, zone) == date)?.1;
         slot.retries += 1;
         Some(slot.events.iter().map(|job| redirect(job, target)).collect())
@@ -61,10 +56,7 @@ fn redirect(job: &CallbackJob, target: Option<&str>) -> CallbackJob {
     let render = Arc::clone(&job.render);
     CallbackJob {
         url: target.clone(),
-        render: Arc::new(move |attempt, corrupt| OutgoingCallback {
-            url: target.clone(),
-            ..render(attempt, corrupt)
-        }),
+        render: Arc::new(move |attempt, corrupt| OutgoingCallback { url: target.clone(), ..render(attempt, corrupt) }),
         ..job.clone()
     }
 }

@@ -108,10 +108,7 @@ pub(crate) fn verify_dynamic(
     let text = std::str::from_utf8(&bytes).map_err(|_| ApiError::corrupt_token())?;
     let json = text.strip_prefix("dt-").ok_or_else(ApiError::corrupt_token)?;
     let claim: Dynamic = serde_json::from_str(json).map_err(|_| ApiError::corrupt_token())?;
-    let input = format!(
-        "{client_id}{}{}{}{}{client_secret}",
-        claim.appkey, claim.user_id, claim.cur_time, claim.ttl
-    );
+    let input = format!("{client_id}{}{}{}{}{client_secret}", claim.appkey, claim.user_id, claim.cur_time, claim.ttl);
     if claim.appkey != app_key || claim.signature != hex::encode(Sha256::digest(input)) {
         return Err(ApiError::corrupt_token());
     }

@@ -1,6 +1,6 @@
 //! Bodies and signatures of the callbacks, and the jobs that deliver them.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -230,8 +230,27 @@ pub(crate) fn audit_body(app_key: &str, message: &Message, passed: bool, provide
     serde_json::to_string(&audit).unwrap_or_default()
 }
 
+/// A callback of a kind this emulator does not produce by itself. `Debug` shows no body.
+#[derive(Clone, Copy)]
+pub struct RawCallback<'a> {
+    /// Name in the ledger and in fault scripts.
+    pub label: &'a str,
+    /// Where it goes.
+    pub url: &'a str,
+    /// `application/x-www-form-urlencoded`; JSON otherwise.
+    pub form: bool,
+    /// The body, byte for byte.
+    pub body: &'a str,
+}
+
+impl fmt::Debug for RawCallback<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawCallback").field("label", &self.label).field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
 /// What every job needs to sign and send.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Signer {
     pub(crate) app_key: Arc<str>,
     pub(crate) app_secret: Arc<str>,
@@ -272,6 +291,14 @@ impl Signer {
         let body = serde_json::to_string(batch).unwrap_or_default();
         let (style, resign) = (settings.signature_style, settings.resign_retries);
         Some(self.build("chatroom_status", key, url, JSON, body, style, resign))
+    }
+
+    /// Any body to any address, signed as the style says.
+    pub(crate) fn raw_job(&self, raw: RawCallback<'_>, settings: &CallbackSettings) -> CallbackJob {
+        let RawCallback { label, url, form, body } = raw;
+        let content_type = if form { FORM } else { JSON };
+        let (style, resign) = (settings.signature_style, settings.resign_retries);
+        self.build(label, String::new(), url, content_type, body.to_owned(), style, resign)
     }
 
     /// The synchronous question before a message is delivered.
@@ -344,7 +371,7 @@ impl Signer {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Stamp {
     nonce: String,
     timestamp: String,
@@ -357,4 +384,67 @@ fn header_set(prefix: &str, app_key: &str, stamp: &Stamp, signature: String) -> 
         (format!("{prefix}Timestamp"), stamp.timestamp.clone()),
         (format!("{prefix}Signature"), signature),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::sync::Arc;
+
+    use super::{Signer, Stamp};
+    use crate::{
+        common::{FaultEngine, Faults, Time},
+        rongcloud::callback_settings::SignatureStyle,
+    };
+
+    macro_rules! captured {
+        ($name:literal) => {
+            include_str!(concat!("../../fixtures/rongcloud/", $name, ".http"))
+        };
+    }
+
+    fn signed(path: &str, style: SignatureStyle, timestamp: &str) -> (String, Vec<(String, String)>) {
+        let time = Time::manual(0);
+        let signer = Signer {
+            app_key: "demoappkey01".into(),
+            app_secret: "demosecret01".into(),
+            faults: Arc::new(FaultEngine::new(1, Faults::default(), time.clone())),
+            time,
+        };
+        let stamp = Stamp { nonce: "918273645".to_owned(), timestamp: timestamp.to_owned() };
+        signer.signed(path, style, &stamp, false)
+    }
+
+    #[test]
+    fn request_lines_equal_the_captured_ones() {
+        let (route, moment) = ("/rongcloud/route", "1795054530158");
+        let rows = [
+            (captured!("callback_message_route_private"), route, SignatureStyle::Timestamp, moment),
+            (captured!("callback_message_route_private_signtimestamp"), route, SignatureStyle::SignTimestamp, moment),
+            (
+                captured!("callback_message_route_private_signtimestamp_appkey"),
+                route,
+                SignatureStyle::AppKeySignTimestamp,
+                moment,
+            ),
+            (captured!("callback_pre_send_request"), "/rongcloud/presend", SignatureStyle::Timestamp, "1795054562459"),
+            (captured!("callback_chatroom_status"), "/rongcloud/chatroom", SignatureStyle::Timestamp, "1795054752042"),
+            (captured!("online_status_callback"), "/rongcloud/online", SignatureStyle::Timestamp, "1795054530183"),
+        ];
+        for (captured, path, style, timestamp) in rows {
+            let (url, headers) = signed(path, style, timestamp);
+            assert_eq!(captured.lines().next(), Some(format!("POST {url} HTTP/1.1").as_str()));
+            assert!(headers.is_empty());
+        }
+    }
+
+    #[test]
+    fn signature_headers_equal_the_captured_ones() {
+        let (url, headers) = signed("/rongcloud/audit", SignatureStyle::RcHeaders, "1795054752830");
+        assert_eq!(url, "/rongcloud/audit");
+        let captured: Vec<&str> =
+            captured!("callback_audit_result").lines().filter(|line| line.starts_with("RC-")).collect();
+        let ours: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        assert_eq!(ours, captured);
+    }
 }

@@ -82,6 +82,8 @@ pub struct CallbackSettings {
     pub pause_holds: bool,
     /// Callbacks under way at once.
     pub concurrency: usize,
+    /// Recalls through the Server API are told to the operation callback too. UNCONFIRMED.
+    pub server_api_operations: bool,
     /// Status events are collected for this long before they leave as one array; 0 sends each at once.
     pub batch_ms: u64,
     /// Milliseconds the pre-send hook may take before the message is delivered regardless.
@@ -102,6 +104,7 @@ impl Default for CallbackSettings {
             pause_ms: 60_000,
             pause_holds: false,
             concurrency: 64,
+            server_api_operations: true,
             batch_ms: 0,
             pre_send_timeout_ms: 3000,
         }

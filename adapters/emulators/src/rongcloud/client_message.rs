@@ -1,6 +1,6 @@
 //! What an end user's device sends, and what it is told.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
@@ -60,7 +60,7 @@ impl Target {
 }
 
 /// A message as an end user's device sends it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClientMessage {
     pub(crate) target: Target,
     pub(crate) object_name: String,
@@ -70,6 +70,16 @@ pub struct ClientMessage {
     pub(crate) os: Option<String>,
     pub(crate) push_content: String,
     pub(crate) uid: Option<String>,
+}
+
+impl fmt::Debug for ClientMessage {
+    /// Without content.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientMessage")
+            .field("target", &self.target)
+            .field("object_name", &self.object_name)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ClientMessage {
@@ -165,7 +175,7 @@ impl ClientRefusal {
 }
 
 /// A message as a user's device would show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Received {
     /// `messageUID`.
     pub uid: String,
@@ -181,4 +191,16 @@ pub struct Received {
     pub content: String,
     /// Server time in Unix milliseconds.
     pub time_ms: i64,
+}
+
+impl fmt::Debug for Received {
+    /// Without content.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Received")
+            .field("uid", &self.uid)
+            .field("from", &self.from)
+            .field("target", &self.target)
+            .field("object_name", &self.object_name)
+            .finish_non_exhaustive()
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     app::App,
-    callback,
+    callback::{self, RawCallback},
     callback_settings::CallbackUrls,
     client::EndUser,
     control, server,
@@ -238,6 +238,13 @@ impl RongCloudEmulator {
     /// Lets the moderation service judge a message: sends the audit callback. `false` when the message is unknown.
     pub fn audit(&self, uid: &str, passed: bool, provider: &str, detail: &str) -> bool {
         self.app.change(|core, _| audit(core, uid, passed, provider, detail))
+    }
+
+    /// Sends any body, signed, under the delivery rules of all callbacks: for kinds whose trigger lies outside this emulator
+    /// (hosted groups, bots, kinds not invented yet) and for replaying recorded ones.
+    pub fn send_raw_callback(&self, callback: RawCallback<'_>) {
+        let settings = Arc::clone(&self.app.core.lock().settings);
+        self.app.sender.submit(self.app.signer.raw_job(callback, &settings.callbacks));
     }
 
     /// Resolves when no callback is queued or in flight. Collected status events leave first.

@@ -15,7 +15,7 @@ pub(crate) enum BodyKind {
 
 /// The parameters of one request. Empty texts count as absent, because official SDKs send empty optional fields; numbers and
 /// booleans may arrive as text, because official SDKs send both.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Params {
     map: Map<String, Value>,
 }
@@ -219,7 +219,7 @@ fn scalar(value: &Value) -> Option<String> {
 }
 
 /// Writes the form body of a callback. Spaces are `%20`, as in captured callbacks, not `+`.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct FormWriter {
     text: String,
 }

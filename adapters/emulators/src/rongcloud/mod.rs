@@ -4,6 +4,20 @@
 //! files, and end users who act through [`EndUser`]. Written from the vendor's published documents and SDKs; every
 //! reading those do not settle is a knob of [`RongCloudSettings`].
 //!
+//! ```
+//! use switchboard_emulators::rongcloud::{ClientMessage, RongCloudEmulator, Target};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let vendor = RongCloudEmulator::builder().credentials("key", "secret").seed(7).start().await?;
+//! let sent = vendor.user("lin").send(ClientMessage::text(Target::User("bo".into()), "hi")).await?;
+//! assert_eq!(vendor.user("bo").inbox()[0].uid, sent.uid);
+//! assert_eq!(vendor.ledger().messages()[0].body["content"], "hi");
+//! vendor.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Left out: hosted groups and friends, ultra-group channels' finer points, push delivery, the SMS product, and the
 //! private long-connection protocol, in whose place [`EndUser`] stands.
 
@@ -14,6 +28,7 @@ mod callback_settings;
 mod client;
 mod client_message;
 mod control;
+mod draft;
 mod emulator;
 mod form;
 mod local_time;
@@ -31,6 +46,7 @@ mod state;
 mod store;
 mod uid;
 
+pub use callback::RawCallback;
 pub use callback_settings::{CallbackSettings, CallbackUrls, RoutingSettings, SignatureStyle};
 pub use client::EndUser;
 pub use client_message::{ClientMessage, ClientRefusal, RecallOptions, Received, Sent, Target};

@@ -122,14 +122,14 @@ impl Sensitivity {
 }
 
 /// One changeable key of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct ExpansionValue {
     pub(crate) value: String,
     pub(crate) at_ms: i64,
 }
 
 /// A message as accepted.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Message {
     pub(crate) uid: String,
     pub(crate) kind: ConversationKind,
@@ -193,7 +193,7 @@ pub(crate) struct PushPeriod {
 }
 
 /// A user account.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct User {
     pub(crate) name: String,
     pub(crate) portrait: String,
@@ -216,8 +216,8 @@ pub(crate) struct User {
     pub(crate) sessions: BTreeMap<String, Session>,
 }
 
-/// A group, or the member list of an ultra group.
-#[derive(Debug, Clone, Default)]
+/// A group.
+#[derive(Clone, Default)]
 pub(crate) struct Group {
     pub(crate) name: String,
     pub(crate) members: BTreeSet<String>,
@@ -238,7 +238,7 @@ pub(crate) struct UltraGroup {
 }
 
 /// A key of a room.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct RoomEntry {
     pub(crate) value: String,
     pub(crate) owner: String,
@@ -255,7 +255,7 @@ pub(crate) struct DestroyRule {
 }
 
 /// A chatroom.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Room {
     pub(crate) name: String,
     pub(crate) created_ms: i64,

@@ -206,7 +206,7 @@ pub enum LogKeys {
     New,
 }
 
-/// The hourly log files.
+/// The hourly log files. Archives are served under `/_files/9/{date}/{name}.zip`, where fault scripts can hit them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogSettings {

@@ -40,7 +40,7 @@ impl ConversationKey {
 type Position = (i64, u64);
 
 /// All messages, bounded.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct MessageStore {
     first: u64,
     items: VecDeque<Message>,

@@ -5,9 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::support::{NOW, Receiver, SECRET, World, builder, fixture, same_shape, sample, text_to, wired, wired_with};
-use switchboard_emulators::huanxin::{
-    CallIdForm, CallbackRule, EventFamily, HuanxinSettings, Outgoing, Target,
-};
+use switchboard_emulators::huanxin::{CallIdForm, CallbackRule, EventFamily, HuanxinSettings, Outgoing, Target};
 
 /// `lowercase hex MD5( callId + secret + decimal(timestamp) )`, computed here independently of the emulator.
 fn verifies(callback: &Value, secret: &str) -> bool {

@@ -132,7 +132,7 @@ async fn the_paid_store_replays_what_was_dropped() {
         assert_eq!(reply["data"], "success");
         world.vendor.wait_idle().await;
         let replayed = elsewhere.drain();
-        assert_eq!(ids(&replayed), [lost.clone()]);
+        assert_eq!(ids(&replayed), std::slice::from_ref(&lost));
         assert_eq!(replayed[0], first);
     }
     let (_, info) = world.get("/callback/storage/info").await;

@@ -229,7 +229,8 @@ async fn roaming_pages_both_ways_to_the_end() {
         let mut pages = Vec::new();
         let mut cursor = String::new();
         loop {
-            let body = json!({ "username": "lin_qiao", "to": "wei.chen", "limit": 2, "order": order, "cursor": cursor });
+            let body =
+                json!({ "username": "lin_qiao", "to": "wei.chen", "limit": 2, "order": order, "cursor": cursor });
             let (texts, next) = page(&world, body).await;
             pages.push(texts.join(" "));
             let Some(next) = next else { break };
@@ -247,7 +248,8 @@ async fn roaming_shows_what_its_user_may_see() {
     let group = world.group.clone();
     let lin = world.vendor.user("lin_qiao");
     lin.send_text(Target::Group(group.clone()), "all").await.unwrap();
-    let targeted = Outgoing { users: Some(vec!["nobody".into()]), ..Outgoing::text(Target::Group(group.clone()), "few") };
+    let targeted =
+        Outgoing { users: Some(vec!["nobody".into()]), ..Outgoing::text(Target::Group(group.clone()), "few") };
     lin.send(targeted).await.unwrap();
     let view = |user: &str| json!({ "username": user, "groupId": group, "limit": 10, "order": "up" });
     assert_eq!(page(&world, view("wei.chen")).await.0, ["all"]);
@@ -268,4 +270,20 @@ async fn roaming_shows_what_its_user_may_see() {
     world.vendor.change_settings(|settings| settings.history.roaming.deployed = false);
     let gone = world.send(Method::POST, "/v6/roaming/chat", Some(view("lin_qiao", "wei.chen")), Some(&token)).await;
     assert_eq!(gone.0, 404);
+}
+
+#[tokio::test]
+async fn clients_roam_with_their_own_token() {
+    let world = world(Zone::Utc).await;
+    world.vendor.user("wei.chen").send_text(Target::User("lin_qiao".into()), "roamed line").await.unwrap();
+    let (_, reply) = world.bare(Method::POST, "/token", Some(fixture("token_user_password_request.json"))).await;
+    let token = reply["access_token"].as_str().unwrap();
+    let request = || Some(fixture("client_web_messageroaming_request.json"));
+    let path = "/users/lin_qiao/messageroaming";
+    let (status, reply) = world.send(Method::POST, path, request(), Some(token)).await;
+    assert_eq!(status, 200, "{reply}");
+    same_shape(&fixture("client_web_messageroaming_response.json"), &reply, "messageroaming");
+    assert_eq!((&reply["data"]["is_last"], reply["data"]["msgs"].as_array().unwrap().len()), (&json!(true), 1));
+    let others = world.send(Method::POST, "/users/wei.chen/messageroaming", request(), Some(token)).await;
+    assert_eq!(others.0, 401, "a user reads his own view only");
 }

@@ -121,10 +121,8 @@ async fn an_answer_after_the_wait_time_comes_too_late() {
 async fn rest_sends_and_targeted_messages_are_not_asked_about() {
     let (world, receiver) = asked(|rule| rule.on_failure = FailurePolicy::Block).await;
     world.post("/messages/users", text_to("wei.chen", "x")).await;
-    let targeted = Outgoing {
-        users: Some(vec!["wei.chen".into()]),
-        ..Outgoing::text(Target::Group(world.group.clone()), "x")
-    };
+    let targeted =
+        Outgoing { users: Some(vec!["wei.chen".into()]), ..Outgoing::text(Target::Group(world.group.clone()), "x") };
     world.vendor.user("lin_qiao").send(targeted).await.unwrap();
     assert_eq!(receiver.drain().len(), 0);
     assert_eq!(world.vendor.ledger().counters().messages_total, 2);

@@ -250,7 +250,12 @@ async fn groups_are_managed() {
         (Method::GET, path(""), None, "rest_group_detail_response.json"),
         (Method::GET, "/chatgroups?limit=1".to_owned(), None, "rest_group_list_response.json"),
         (Method::GET, "/chatgroups/user/lin_qiao".to_owned(), None, "rest_joined_groups_response.json"),
-        (Method::POST, path("/users"), Some("rest_group_add_members_request.json"), "rest_group_add_members_response.json"),
+        (
+            Method::POST,
+            path("/users"),
+            Some("rest_group_add_members_request.json"),
+            "rest_group_add_members_response.json",
+        ),
         (Method::GET, path("/users?pagenum=1&pagesize=20&joined_time=true"), None, "rest_group_members_response.json"),
         (Method::POST, path("/mute"), Some("rest_group_mute_request.json"), "rest_group_mute_response.json"),
         (Method::DELETE, path("/users/wei.chen"), None, "rest_group_remove_member_response.json"),
@@ -315,10 +320,8 @@ async fn files_go_up_and_down() {
     body["chatfile_ids"] = json!([entity["uuid"]]);
     let (_, reply) = world.call(Method::PUT, "/users/lin_qiao/chatfiles/lifetime", Some(body)).await;
     assert_eq!(reply["data"][entity["uuid"].as_str().unwrap()], "success");
-    let file = Outgoing {
-        body: json!({ "type": "file", "url": url }),
-        ..Outgoing::text(Target::User("wei.chen".into()), "")
-    };
+    let file =
+        Outgoing { body: json!({ "type": "file", "url": url }), ..Outgoing::text(Target::User("wei.chen".into()), "") };
     let id = world.vendor.user("lin_qiao").send(file).await.unwrap();
     let stored = world.vendor.ledger().message(&id).unwrap();
     assert_eq!((&stored.body["filename"], &stored.body["file_length"]), (&json!("invoice.pdf"), &json!(3_279)));

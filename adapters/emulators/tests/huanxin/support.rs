@@ -48,11 +48,7 @@ pub(crate) struct World {
 pub(crate) fn builder() -> HuanxinBuilder {
     let token = fixture("token_request.json");
     HuanxinEmulator::builder()
-        .credentials(
-            "acme-im#bridge",
-            token["client_id"].as_str().unwrap(),
-            token["client_secret"].as_str().unwrap(),
-        )
+        .credentials("acme-im#bridge", token["client_id"].as_str().unwrap(), token["client_secret"].as_str().unwrap())
         .time(Time::manual(NOW))
 }
 

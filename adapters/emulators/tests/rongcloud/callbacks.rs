@@ -148,7 +148,7 @@ async fn anything_but_200_is_tried_three_times_and_then_gone() {
 #[tokio::test]
 async fn silence_is_a_timeout() {
     let receiver = Receiver::start().await;
-    let vendor = routed_live(&receiver, |settings| settings.callbacks.timeout_ms = 30).await;
+    let vendor = routed_live(&receiver, |settings| settings.callbacks.timeout_ms = 500).await;
     receiver.then(Reaction::Silence);
     say(&vendor, "slow").await;
     vendor.emulator.wait_idle().await;
@@ -252,6 +252,21 @@ async fn the_callback_address_changes_while_running() {
     assert!(old.arrived().is_empty() && new.arrived().is_empty());
 }
 
+#[tokio::test]
+async fn recalls_through_the_server_api_may_stay_untold() {
+    let receiver = Receiver::start().await;
+    let urls = CallbackUrls { message_operation: Some(receiver.url.clone()), ..CallbackUrls::default() };
+    let vendor = Vendor::with(|builder| builder.callback_urls(urls)).await;
+    let recall = "fromUserId=a&conversationType=1&targetId=b&messageUID=D1U6-B6SI-O124-3K1R&sentTime=1795054000000";
+    vendor.ok("/message/recall.json", recall).await;
+    let told = &receiver.take(1).await[0];
+    assert_eq!((told.json()["eventType"].as_i64(), told.json()["source"].as_str()), (Some(1), Some("Server")));
+    vendor.emulator.update_settings(|settings| settings.callbacks.server_api_operations = false);
+    vendor.ok("/message/recall.json", recall).await;
+    vendor.emulator.wait_idle().await;
+    assert!(receiver.arrived().is_empty());
+}
+
 async fn hooked(hook: &Receiver, timeout_ms: u64) -> Vendor {
     let urls = CallbackUrls { pre_send: Some(format!("{}/rongcloud/presend", hook.url)), ..CallbackUrls::default() };
     let mut settings = RongCloudSettings::default();
@@ -333,7 +348,7 @@ async fn the_hooks_question_equals_the_documented_one() {
 }
 
 #[tokio::test]
-async fn thousands_of_callbacks_a_second() {
+async fn a_burst_of_callbacks_arrives_whole() {
     let receiver = Receiver::start().await;
     let vendor = routed_live(&receiver, |_| ()).await;
     let count = 2000;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod api;
+mod callback_bodies;
 mod callbacks;
 mod captures;
 mod chatrooms;

@@ -230,3 +230,27 @@ async fn receive(State(inner): State<Arc<Inner>>, uri: Uri, headers: HeaderMap, 
         Reaction::Silence => std::future::pending().await,
     }
 }
+
+/// Compares two JSON values by keys and types, recursively; arrays by their first elements.
+pub(crate) fn assert_same_shape(actual: &Value, documented: &Value, at: &str) {
+    match (actual, documented) {
+        (Value::Object(actual), Value::Object(documented)) => {
+            let keys = |map: &serde_json::Map<String, Value>| map.keys().cloned().collect::<Vec<_>>();
+            assert_eq!(keys(actual), keys(documented), "keys at {at}");
+            for (key, value) in documented {
+                assert_same_shape(&actual[key], value, &format!("{at}.{key}"));
+            }
+        }
+        (Value::Array(actual), Value::Array(documented)) => {
+            if let Some(documented) = documented.first() {
+                let actual = actual.first().unwrap_or_else(|| panic!("empty array at {at}"));
+                assert_same_shape(actual, documented, &format!("{at}[0]"));
+            }
+        }
+        _ => assert_eq!(
+            std::mem::discriminant(actual),
+            std::mem::discriminant(documented),
+            "type at {at}: {actual} instead of {documented}"
+        ),
+    }
+}

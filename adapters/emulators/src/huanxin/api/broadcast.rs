@@ -6,10 +6,10 @@ use axum::Router;
 use axum::routing::post;
 use serde_json::{Map, Value, json};
 
-use super::Answer;
 use super::super::app::App;
 use super::super::error::ApiError;
 use super::super::model::{ChatType, User};
+use super::Answer;
 use super::request::{AppOnly, Call, Fields};
 use super::send::fields as send_fields;
 

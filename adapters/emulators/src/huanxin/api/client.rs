@@ -12,9 +12,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{post, put};
 use serde_json::{Map, Value, json};
 
-use super::Answer;
 use super::super::app::App;
 use super::super::error::ApiError;
+use super::Answer;
 use super::request::{Call, Caller, Fields};
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -26,8 +26,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
 /// `GET /easemob/server.json`: every domain this emulator listens on, the one asked first.
 pub(super) async fn hosts(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-    let mut domains: Vec<String> =
-        app.domains.get().map(crate::common::Domains::base_urls).unwrap_or_default();
+    let mut domains: Vec<String> = app.domains.get().map(crate::common::Domains::base_urls).unwrap_or_default();
     domains.iter_mut().for_each(|url| *url = url.trim_start_matches("http://").to_owned());
     if domains.is_empty() {
         domains.push(asked.to_owned());

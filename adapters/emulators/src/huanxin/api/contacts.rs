@@ -7,9 +7,9 @@ use axum::extract::Path;
 use axum::routing::{delete, get, post};
 use serde_json::{Value, json};
 
-use super::Answer;
 use super::super::app::App;
 use super::super::error::ApiError;
+use super::Answer;
 use super::request::{Call, Caller, Fields};
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -32,8 +32,7 @@ async fn contacts_page(call: Call, caller: Caller, Path(user): Path<String>) -> 
     let names = call.app.with_user(&user, |user| user.contacts.clone())?;
     let limit = call.number("limit", 10, 50).max(1);
     let from = call.number("cursor", 0, usize::MAX);
-    let page: Vec<Value> =
-        names.iter().skip(from).take(limit).map(|name| json!({ "username": name })).collect();
+    let page: Vec<Value> = names.iter().skip(from).take(limit).map(|name| json!({ "username": name })).collect();
     let mut data = json!({ "contacts": page });
     if from + limit < names.len() {
         data["cursor"] = json!((from + limit).to_string());

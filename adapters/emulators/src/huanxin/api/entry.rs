@@ -13,6 +13,7 @@ use tower_http::cors::CorsLayer;
 
 use super::super::app::App;
 use super::super::error::{ApiError, Failed, RateError};
+use super::super::msync::connect;
 use super::request::Call;
 use super::{Answer, app_routes, client, history};
 use crate::common::{FaultAction, FaultReplies, GateState, Time, gate};
@@ -29,6 +30,7 @@ pub(crate) fn vendor_router(app: &Arc<App>) -> Router {
     let entry = move |State(app): State<Arc<App>>, request: Request| enter(app, inner.clone(), request);
     Router::new()
         .route("/easemob/server.json", get(client::hosts))
+        .route("/websocket", get(connect))
         .route("/history/{class}/{org}/{app}/{file}", get(history::download))
         .fallback(entry)
         .with_state(Arc::clone(app))
@@ -106,9 +108,7 @@ fn rate_of(method: &str, path: &str) -> (&'static str, Option<&'static str>) {
         ("POST", "/chatrooms") => ("room_create", None),
         ("DELETE", "/users") => ("bulk_delete_users", None),
         (_, path) if path.contains("/presence") => ("presence", None),
-        (_, path) if path.starts_with("/users") && !path.contains("/user_channel") => {
-            ("users", Some("users"))
-        }
+        (_, path) if path.starts_with("/users") && !path.contains("/user_channel") => ("users", Some("users")),
         _ => ("default", None),
     }
 }

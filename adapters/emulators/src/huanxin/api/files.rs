@@ -10,10 +10,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use serde_json::{Map, Value, json};
 
-use super::Answer;
 use super::super::app::App;
+use super::super::data::Data;
 use super::super::error::ApiError;
-use super::super::model::{Data, StoredFile};
+use super::super::model::StoredFile;
+use super::Answer;
 use super::request::{AppOnly, Call, Caller, Fields};
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -25,7 +26,12 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .layer(DefaultBodyLimit::disable())
 }
 
-async fn upload(call: Call, _: Caller, headers: HeaderMap, parts: Result<Multipart, axum::extract::multipart::MultipartRejection>) -> Answer {
+async fn upload(
+    call: Call,
+    _: Caller,
+    headers: HeaderMap,
+    parts: Result<Multipart, axum::extract::multipart::MultipartRejection>,
+) -> Answer {
     let missing = || ApiError::argument("file must be provided.");
     let mut parts = parts.map_err(|_| missing())?;
     let mut file = None;

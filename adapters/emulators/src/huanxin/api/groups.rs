@@ -11,13 +11,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
-use super::Answer;
 use super::super::app::App;
 use super::super::error::ApiError;
 use super::super::events::ADMIN;
 use super::super::groups::NewGroup;
 use super::super::model::Group;
 use super::super::tokens::Subject;
+use super::Answer;
 use super::members;
 use super::request::{AppOnly, Call, Caller, Fields};
 
@@ -82,9 +82,7 @@ async fn create(call: Call, caller: Caller, Extension(kind): Extension<Kind>, fi
 
 fn new_group(call: &Call, caller: &Caller, kind: Kind, fields: &Fields) -> Result<NewGroup, ApiError> {
     let app = &call.app;
-    let text = |keys: [&str; 2]| {
-        keys.iter().find_map(|key| fields.text(key)).unwrap_or_default().to_owned()
-    };
+    let text = |keys: [&str; 2]| keys.iter().find_map(|key| fields.text(key)).unwrap_or_default().to_owned();
     let owner = fields.text("owner").map(|owner| app.fold(owner));
     let owner = owner.filter(|owner| !owner.is_empty()).ok_or_else(|| ApiError::parameter("owner can't be empty"))?;
     caller.speaks_for(&owner)?;
@@ -185,8 +183,7 @@ async fn joined(call: Call, caller: Caller, Extension(kind): Extension<Kind>, Pa
     let first = usize::from(call.path.contains("/joined_chat"));
     let page = call.number("pagenum", first, usize::MAX).max(first) - first;
     let data = call.app.data.lock();
-    let mine: Vec<&Group> =
-        data.groups.values().filter(|group| group.room == kind.room && group.has(&user)).collect();
+    let mine: Vec<&Group> = data.groups.values().filter(|group| group.room == kind.room && group.has(&user)).collect();
     let entities: Vec<Value> = mine.iter().skip(page * size).take(size).map(|group| group.brief()).collect();
     // Clients read `data`, servers `entities`.
     let older: Vec<Value> = entities.iter().map(older_entry).collect();

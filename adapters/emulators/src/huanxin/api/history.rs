@@ -12,8 +12,8 @@ use axum::routing::get;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Answer;
 use super::super::app::App;
+use super::Answer;
 use super::request::{AppOnly, Call};
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -22,9 +22,8 @@ pub(super) fn routes() -> Router<Arc<App>> {
 
 async fn hour(call: Call, _: AppOnly, Path(hour): Path<String>) -> Answer {
     let file = call.app.hour_file(&hour)?;
-    let data: Vec<Value> = (0..file.parts)
-        .map(|part| json!({ "url": call.app.signed_url(&call.host, &hour, part) }))
-        .collect();
+    let data: Vec<Value> =
+        (0..file.parts).map(|part| json!({ "url": call.app.signed_url(&call.host, &hour, part) })).collect();
     let mut response = call.group(json!({ "data": data }));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)

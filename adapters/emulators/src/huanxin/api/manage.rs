@@ -7,11 +7,11 @@ use axum::extract::{Extension, Path};
 use axum::routing::{post, put};
 use serde_json::{Map, Value, json};
 
-use super::Answer;
 use super::super::app::App;
 use super::super::bodies::canonical;
 use super::super::error::ApiError;
 use super::super::model::{ChatType, Message};
+use super::Answer;
 use super::request::{AppOnly, Call, Fields};
 use super::send::fields as send_fields;
 use crate::common::Source;
@@ -74,8 +74,7 @@ async fn recall_batch(call: Call, _: AppOnly, fields: Fields) -> Answer {
             call.app.check_recall(id, &to, kind, item.flag("force").unwrap_or(false))?;
         }
     }
-    let data: Vec<Value> =
-        items.iter().map(|item| recall_one(&call.app, item)).collect::<Result<_, _>>()?;
+    let data: Vec<Value> = items.iter().map(|item| recall_one(&call.app, item)).collect::<Result<_, _>>()?;
     Ok(call.full(&call.path, json!({ "data": data })))
 }
 
@@ -89,9 +88,7 @@ async fn rewrite(call: Call, _: AppOnly, Path(id): Path<String>, fields: Fields)
         return Err(ApiError::new(400, "InvalidMessageIdException", format!("invalid message id {id}")));
     }
     let message = app.data.lock().message(&id).filter(|message| message.recalled_ms.is_none()).cloned();
-    let expired = |message: &Message| {
-        app.now_ms() - message.time_ms > settings.messages.retention_days * 86_400_000
-    };
+    let expired = |message: &Message| app.now_ms() - message.time_ms > settings.messages.retention_days * 86_400_000;
     let message = message
         .filter(|message| !expired(message))
         .ok_or_else(|| ApiError::new(404, "resource_not_found", format!("message {id} does not exist")))?;

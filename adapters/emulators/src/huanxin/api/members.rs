@@ -7,10 +7,10 @@ use axum::extract::{Extension, Path};
 use axum::routing::{delete, get, post};
 use serde_json::{Value, json};
 
-use super::Answer;
 use super::super::app::App;
 use super::super::error::ApiError;
 use super::super::model::Group;
+use super::Answer;
 use super::groups::{Kind, operator_of};
 use super::request::{Call, Caller, Fields, In};
 
@@ -126,9 +126,7 @@ async fn remove(call: Call, caller: Caller, Extension(kind): Extension<Kind>, Pa
         return Err(ApiError::parameter("the number of usernames must be between 1 and 60"));
     }
     call.app.leave(&id, &people, "KICK", &operator_of(&caller))?;
-    let result = |user: &String| {
-        json!({ "result": true, "action": "remove_member", "user": user, id_key(kind): id })
-    };
+    let result = |user: &String| json!({ "result": true, "action": "remove_member", "user": user, id_key(kind): id });
     let data = match people.as_slice() {
         [one] => result(one),
         many => Value::Array(many.iter().map(result).collect()),
@@ -185,13 +183,7 @@ async fn mutes(call: Call, _: Caller, Extension(kind): Extension<Kind>, Path(id)
     Ok(call.group(json!({ "count": data.len(), "data": data })))
 }
 
-async fn mute(
-    call: Call,
-    caller: Caller,
-    Extension(kind): Extension<Kind>,
-    Path(id): Id,
-    fields: Fields,
-) -> Answer {
+async fn mute(call: Call, caller: Caller, Extension(kind): Extension<Kind>, Path(id): Id, fields: Fields) -> Answer {
     kind.manage(&call, &caller, &id)?;
     let people = usernames(&call, &fields)?;
     let until = match fields.number("mute_duration") {
@@ -204,8 +196,7 @@ async fn mute(
     call.app.change_group(&id, "MUTE", payload, |group| {
         group.mutes.extend(people.iter().map(|user| (user.clone(), until)));
     })?;
-    let data: Vec<Value> =
-        people.iter().map(|user| json!({ "result": true, "expire": shown, "user": user })).collect();
+    let data: Vec<Value> = people.iter().map(|user| json!({ "result": true, "expire": shown, "user": user })).collect();
     Ok(call.brief(json!({ "data": data })))
 }
 
@@ -248,13 +239,7 @@ async fn blocked(call: Call, _: Caller, Extension(kind): Extension<Kind>, Path(i
     Ok(call.group(json!({ "count": data.len(), "data": data })))
 }
 
-async fn block(
-    call: Call,
-    caller: Caller,
-    Extension(kind): Extension<Kind>,
-    Path(id): Id,
-    In(body): Fields,
-) -> Answer {
+async fn block(call: Call, caller: Caller, Extension(kind): Extension<Kind>, Path(id): Id, In(body): Fields) -> Answer {
     let people = usernames(&call, &In(body))?;
     block_all(&call, &caller, kind, &id, people)
 }
@@ -267,9 +252,8 @@ async fn block_one(call: Call, caller: Caller, Extension(kind): Extension<Kind>,
 /// A blocked member is thrown out first.
 fn block_all(call: &Call, caller: &Caller, kind: Kind, id: &str, people: Vec<String>) -> Answer {
     kind.manage(call, caller, id)?;
-    let members = kind.read(call, id, |group| {
-        people.iter().filter(|user| group.has(user)).cloned().collect::<Vec<_>>()
-    })?;
+    let members =
+        kind.read(call, id, |group| people.iter().filter(|user| group.has(user)).cloned().collect::<Vec<_>>())?;
     if !members.is_empty() {
         call.app.leave(id, &members, "BLOCK", &operator_of(caller))?;
     }
@@ -287,8 +271,7 @@ fn extend(list: &mut Vec<String>, people: &[String]) {
 }
 
 fn results(call: &Call, kind: Kind, id: &str, people: &[String], action: &str) -> axum::response::Response {
-    let result =
-        |user: &String| json!({ "result": true, "action": action, "user": user, id_key(kind): id });
+    let result = |user: &String| json!({ "result": true, "action": action, "user": user, id_key(kind): id });
     let data = match people {
         [one] => result(one),
         many => Value::Array(many.iter().map(result).collect()),
@@ -315,13 +298,7 @@ async fn is_allowed(call: Call, _: Caller, Extension(kind): Extension<Kind>, Pat
     Ok(call.group(json!({ "data": { "white": white, id_key(kind): id } })))
 }
 
-async fn allow(
-    call: Call,
-    caller: Caller,
-    Extension(kind): Extension<Kind>,
-    Path(id): Id,
-    fields: Fields,
-) -> Answer {
+async fn allow(call: Call, caller: Caller, Extension(kind): Extension<Kind>, Path(id): Id, fields: Fields) -> Answer {
     let people = usernames(&call, &fields)?;
     allow_all(&call, &caller, kind, &id, &people)
 }

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::Router;
 use axum::extract::Path;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use axum::Json;
 use serde_json::{Map, Value, json};
 
-use super::Answer;
 use super::super::app::App;
 use super::super::error::ApiError;
 use super::super::model::User;
+use super::Answer;
 use super::request::{Call, Caller, In};
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -68,8 +68,7 @@ async fn query(call: Call, caller: Caller, Path(user): Path<String>, In(body): I
     caller.speaks_for(&call.app.fold(&user))?;
     let (names, now_ms) = (names(&call, &body)?, call.app.now_ms());
     let data = call.app.data.lock();
-    let result: Vec<Value> =
-        names.iter().map(|name| entry(name, data.users.get(name), None, now_ms)).collect();
+    let result: Vec<Value> = names.iter().map(|name| entry(name, data.users.get(name), None, now_ms)).collect();
     Ok(Json(json!({ "result": result })).into_response())
 }
 
@@ -90,8 +89,7 @@ async fn subscribe(
         user.watching.extend(names.iter().map(|name| (name.clone(), until)));
     })?;
     let data = call.app.data.lock();
-    let result: Vec<Value> =
-        names.iter().map(|name| entry(name, data.users.get(name), Some(until), now_ms)).collect();
+    let result: Vec<Value> = names.iter().map(|name| entry(name, data.users.get(name), Some(until), now_ms)).collect();
     Ok(Json(json!({ "result": result })).into_response())
 }
 
@@ -143,9 +141,9 @@ async fn publish(
 
 async fn group_count(call: Call, _: Caller, Path(group): Path<String>) -> Answer {
     open(&call)?;
-    let members = call.app.with_group(&group, |group| {
-        group.members.iter().map(|member| member.user.clone()).collect::<Vec<_>>()
-    })?;
+    let members = call
+        .app
+        .with_group(&group, |group| group.members.iter().map(|member| member.user.clone()).collect::<Vec<_>>())?;
     let data = call.app.data.lock();
     let online = members.iter().filter(|name| data.users.get(*name).is_some_and(User::online)).count();
     Ok(Json(json!({ "result": { "gid": group, "count": online } })).into_response())

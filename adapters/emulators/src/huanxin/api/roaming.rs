@@ -6,15 +6,17 @@ use axum::Json;
 use axum::Router;
 use axum::extract::{Extension, Path};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, post};
+use axum::routing::{delete, get, post};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
-use super::Answer;
 use super::super::app::App;
+use super::super::data::Data;
 use super::super::error::ApiError;
-use super::super::model::{ChatType, Data, Message};
+use super::super::model::{ChatType, Message};
+use super::super::msync::encoded;
+use super::Answer;
 use super::request::{AppOnly, Call, Caller, Fields};
 
 const BASE: &str = "/rest/message/roaming";
@@ -31,6 +33,8 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route(&format!("{BASE}/group/user/{{owner}}/time"), by_time(ChatType::GroupChat))
         .route(&format!("{BASE}/user/{{owner}}/delete/all"), post(delete_all))
         .route("/users/{owner}/user_channel", delete(delete_conversation))
+        .route("/users/{owner}/messageroaming", post(client_query))
+        .route("/sdk/user/{owner}/user_channels/list", get(client_conversations))
         // The web SDK's spelling.
         .route("/user/{owner}/user_channel", delete(delete_conversation))
 }
@@ -97,7 +101,9 @@ async fn query(call: Call, _: AppOnly, Extension(kind): Extension<ChatType>, fie
     let range = fields.number("startTimestamp").unwrap_or(0)..=fields.number("endTimestamp").unwrap_or(i64::MAX);
     let key = Data::conversation(kind, &user, &peer);
     let page = Page { user: &user, key: &key, ascending, after, limit, range };
-    let (messages, next) = page.read(app);
+    let now_ms = app.now_ms();
+    let (messages, next) = page.read(app, |message| message.history_line(now_ms));
+    let next = next.map(|(time_ms, id)| URL_SAFE_NO_PAD.encode(format!("{time_ms}:{id}")));
     let mut data: Map<String, Value> = Map::new();
     data.insert(roaming.messages_field.clone(), json!(messages));
     data.insert("pagination".to_owned(), next.map_or_else(|| json!({}), |next| json!({ "cursor": next })));
@@ -121,8 +127,8 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// Messages in order of (time, id) and the cursor behind the last one, when more follow.
-    fn read(&self, app: &App) -> (Vec<Value>, Option<String>) {
+    /// Messages in order of (time, id), each shown by `show`, and the cursor behind the last one when more follow.
+    fn read<T>(&self, app: &App, show: impl Fn(&Message) -> T) -> (Vec<T>, Option<(i64, u64)>) {
         let data = app.data.lock();
         let indexes = data.conversations.get(self.key).map(Vec::as_slice).unwrap_or_default();
         let mut found: Vec<&Message> = indexes
@@ -140,12 +146,73 @@ impl Page<'_> {
             self.after.is_none_or(|after| if self.ascending { place > after } else { place < after })
         };
         let mut rest = found.iter().filter(beyond);
-        let now_ms = app.now_ms();
         let page: Vec<&&Message> = rest.by_ref().take(self.limit).collect();
         let last = page.last().filter(|_| rest.next().is_some());
-        let next = last.map(|last| URL_SAFE_NO_PAD.encode(format!("{}:{}", last.time_ms, last.id)));
-        (page.iter().map(|message| message.history_line(now_ms)).collect(), next)
+        let next = last.map(|last| (last.time_ms, last.id));
+        (page.iter().map(|message| show(message)).collect(), next)
     }
+}
+
+/// What the web SDK asks with its user's token: `queue` is the peer's or the group's address, `start` the id to go on
+/// from. Client-internal; observed.
+async fn client_query(call: Call, caller: Caller, Path(owner): Path<String>, fields: Fields) -> Answer {
+    open(&call.app)?;
+    let owner = call.app.fold(&owner);
+    caller.speaks_for(&owner)?;
+    let (peer, domain) = fields.text("queue").and_then(|queue| queue.split_once('@')).ok_or_else(ApiError::body)?;
+    let kind = if domain.starts_with("conference.") { ChatType::GroupChat } else { ChatType::Chat };
+    let key = Data::conversation(kind, &owner, &call.app.fold(peer));
+    let limit = fields.number("pull_number").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(20).clamp(1, 50);
+    let start = fields.number("start").and_then(|start| u64::try_from(start).ok());
+    let after = start.and_then(|start| {
+        let data = call.app.data.lock();
+        data.by_id.get(&start).map(|index| (data.messages[*index].time_ms, start))
+    });
+    let moment = |name: &str, default: i64| fields.number(name).unwrap_or(default);
+    let page = Page {
+        user: &owner,
+        key: &key,
+        ascending: fields.flag("is_positive").unwrap_or(false),
+        after,
+        limit,
+        range: moment("startTime", 0)..=moment("endTime", i64::MAX),
+    };
+    let app_key = &call.app.app_key;
+    let (messages, next) = page.read(&call.app, |message| json!({ "msg": encoded(app_key, message) }));
+    let data = json!({
+        "is_last": next.is_none(), "next_key": next.map_or_else(String::new, |(_, id)| id.to_string()), "msgs": messages,
+    });
+    Ok(call.brief(json!({ "data": data })))
+}
+
+/// The conversations the web SDK lists: one per peer, group or room, with its newest message.
+async fn client_conversations(call: Call, caller: Caller, Path(owner): Path<String>) -> Answer {
+    let owner = call.app.fold(&owner);
+    caller.speaks_for(&owner)?;
+    let limit = call.number("limit", 20, 50).max(1);
+    let data = call.app.data.lock();
+    let newest = |key: &String, indexes: &Vec<usize>| {
+        let seen = |message: &&Message| visible(&call.app, &data, &owner, key, message);
+        indexes.iter().rev().map(|index| &data.messages[*index]).find(seen)
+    };
+    let mut found: Vec<&Message> =
+        data.conversations.iter().filter_map(|(key, indexes)| newest(key, indexes)).collect();
+    found.sort_unstable_by_key(|message| std::cmp::Reverse((message.time_ms, message.id)));
+    let infos: Vec<Value> = found
+        .into_iter()
+        .take(limit)
+        .map(|message| {
+            let group = message.kind != ChatType::Chat;
+            let peer = if group || message.from == owner { &message.to } else { &message.from };
+            let domain = if group { "conference.easemob.com" } else { "easemob.com" };
+            json!({
+                "channel_id": format!("{}_{peer}@{domain}", call.app.app_key), "unread_num": 0,
+                "lastMessage": encoded(&call.app.app_key, message),
+            })
+        })
+        .collect();
+    drop(data);
+    Ok(call.brief(json!({ "data": { "channel_infos": infos, "cursor": "" } })))
 }
 
 fn deleted(call: &Call) -> Response {
@@ -168,12 +235,8 @@ async fn delete_ids(
     let owner = call.app.fold(&owner);
     caller.speaks_for(&owner)?;
     conversation_of(&call, kind, &owner)?;
-    let ids: Vec<u64> = call
-        .query("msgIdList")
-        .unwrap_or_default()
-        .split(',')
-        .filter_map(|id| id.trim().parse().ok())
-        .collect();
+    let ids: Vec<u64> =
+        call.query("msgIdList").unwrap_or_default().split(',').filter_map(|id| id.trim().parse().ok()).collect();
     if ids.is_empty() || ids.len() > 50 {
         return Err(ApiError::new(400, "param exception", "msgIdList size must be between 1 and 50"));
     }

@@ -8,12 +8,12 @@ use axum::response::Response;
 use axum::routing::post;
 use serde_json::{Map, Value, json};
 
-use super::Answer;
 use super::super::app::App;
 use super::super::bodies::{FileFacts, TYPES, canonical};
 use super::super::error::ApiError;
 use super::super::messages::{Draft, Options};
 use super::super::model::ChatType;
+use super::Answer;
 use super::request::{AppOnly, Call, Fields, In};
 use crate::common::Source;
 
@@ -84,16 +84,14 @@ impl App {
             Some(ext @ Value::Object(_)) => ext.clone(),
             Some(_) => return Err(ApiError::send("param ext must be a map")),
         };
-        let size = Value::Object(body.clone()).to_string().len()
-            + if ext.is_null() { 0 } else { ext.to_string().len() };
+        let size =
+            Value::Object(body.clone()).to_string().len() + if ext.is_null() { 0 } else { ext.to_string().len() };
         if size > self.settings().messages.max_bytes {
             return Err(ApiError::send_code(14007, "message is too large"));
         }
         let body = canonical(kind, body, |url| self.file_facts(url))?;
         let url = body.get("url").and_then(Value::as_str);
-        if self.settings().messages.check_attachments
-            && url.is_some_and(|url| self.file_facts(url).is_none())
-        {
+        if self.settings().messages.check_attachments && url.is_some_and(|url| self.file_facts(url).is_none()) {
             return Err(ApiError::send("param url is not a file of this app"));
         }
         Ok(Content { from, body: Arc::new(body), ext: Arc::new(ext), options: options(self, fields)? })
@@ -103,9 +101,7 @@ impl App {
 pub(super) fn sender(app: &App, fields: &Fields) -> Result<String, ApiError> {
     match fields.0.get("from") {
         None | Some(Value::Null) => Ok("admin".to_owned()),
-        Some(Value::String(from)) if from.is_empty() => {
-            Err(ApiError::send_code(14001, "param from can't be empty"))
-        }
+        Some(Value::String(from)) if from.is_empty() => Err(ApiError::send_code(14001, "param from can't be empty")),
         Some(Value::String(from)) => Ok(app.fold(from)),
         Some(_) => Err(ApiError::body()),
     }
@@ -187,12 +183,7 @@ fn send_all(app: &App, kind: ChatType, to: &[String], content: &Content) -> Valu
 }
 
 /// One group or room; only the named members see it. Over rate is 403 here, not 429, as the pages say.
-async fn send_targeted(
-    call: Call,
-    _: AppOnly,
-    Extension(kind): Extension<ChatType>,
-    fields: Fields,
-) -> Answer {
+async fn send_targeted(call: Call, _: AppOnly, Extension(kind): Extension<ChatType>, fields: Fields) -> Answer {
     let app = &call.app;
     let to = fields.texts("to").ok_or_else(ApiError::body)?;
     let [group] = to.as_slice() else {

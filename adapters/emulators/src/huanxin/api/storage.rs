@@ -6,9 +6,9 @@ use axum::Router;
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use super::Answer;
 use super::super::app::App;
 use super::super::error::ApiError;
+use super::Answer;
 use super::request::{AppOnly, Call, Fields};
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -31,10 +31,8 @@ async fn info(call: Call, _: AppOnly) -> Answer {
     let settings = call.app.settings();
     let slots =
         call.app.storage.lock().info(settings.history.zone, call.app.now_ms(), settings.callbacks.storage_keep_ms);
-    let data: Vec<Value> = slots
-        .into_iter()
-        .map(|slot| json!({ "date": slot.date, "size": slot.size, "retry": slot.retry }))
-        .collect();
+    let data: Vec<Value> =
+        slots.into_iter().map(|slot| json!({ "date": slot.date, "size": slot.size, "retry": slot.retry })).collect();
     Ok(call.full("/callbacks", json!({ "action": "post", "data": data })))
 }
 

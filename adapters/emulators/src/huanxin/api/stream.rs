@@ -8,11 +8,11 @@ use axum::response::Response;
 use axum::routing::post;
 use serde_json::{Value, json};
 
-use super::Answer;
 use super::super::app::App;
 use super::super::error::ApiError;
 use super::super::messages::{Draft, Options};
 use super::super::model::{ChatType, Stream};
+use super::Answer;
 use super::request::{AppOnly, Call, Fields};
 use super::send::sender;
 use crate::common::Source;

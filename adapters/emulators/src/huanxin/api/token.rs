@@ -8,10 +8,10 @@ use axum::response::IntoResponse;
 use axum::routing::post;
 use serde_json::json;
 
-use super::Answer;
 use super::super::app::App;
 use super::super::error::ApiError;
 use super::super::tokens::Subject;
+use super::Answer;
 use super::request::{Call, Fields};
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -30,16 +30,14 @@ async fn token(call: Call, body: Fields) -> Answer {
 fn app_token(call: &Call, body: &Fields) -> Answer {
     let app = &call.app;
     let id = body.text("client_id").ok_or_else(|| ApiError::argument("client_id must be provided."))?;
-    let secret =
-        body.text("client_secret").ok_or_else(|| ApiError::argument("client_secret must be provided"))?;
+    let secret = body.text("client_secret").ok_or_else(|| ApiError::argument("client_secret must be provided"))?;
     if id != app.id.client_id {
         return Err(ApiError::new(400, "invalid_grant", "client_id does not match"));
     }
     if secret != app.id.client_secret {
         return Err(ApiError::new(400, "invalid_grant", "client_secret does not match"));
     }
-    let issued =
-        app.tokens.lock().issue(Subject::App, body.number("ttl"), &app.settings().tokens, app.now_ms());
+    let issued = app.tokens.lock().issue(Subject::App, body.number("ttl"), &app.settings().tokens, app.now_ms());
     let reply = json!({
         "access_token": issued.token, "expires_in": issued.expires_in, "application": app.id.uuid,
     });

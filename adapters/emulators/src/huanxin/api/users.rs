@@ -9,11 +9,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::Answer;
 use super::super::app::App;
 use super::super::error::ApiError;
 use super::super::model::{GlobalMute, User};
 use super::super::tokens::Subject;
+use super::Answer;
 use super::request::{AppOnly, Call, Caller, Fields, In};
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -49,7 +49,12 @@ impl App {
     }
 
     /// Registers a user; an existing one is an error.
-    pub(in super::super) fn register(&self, name: &str, password: &str, nickname: Option<&str>) -> Result<Value, ApiError> {
+    pub(in super::super) fn register(
+        &self,
+        name: &str,
+        password: &str,
+        nickname: Option<&str>,
+    ) -> Result<Value, ApiError> {
         let cap = self.settings().users.plan_cap;
         let now_ms = self.now_ms();
         let mut data = self.data.lock();
@@ -281,11 +286,8 @@ async fn batch_status(call: Call, _: AppOnly, body: Fields) -> Answer {
     }
     let data = call.app.data.lock();
     let online = |name: &String| data.users.get(name).is_some_and(User::online);
-    let states: Vec<Value> = names
-        .iter()
-        .map(|name| call.app.fold(name))
-        .map(|name| json!({ &name: word(online(&name)) }))
-        .collect();
+    let states: Vec<Value> =
+        names.iter().map(|name| call.app.fold(name)).map(|name| json!({ &name: word(online(&name)) })).collect();
     drop(data);
     Ok(call.bare("get batch user status", json!({ "data": states })))
 }
@@ -298,9 +300,8 @@ async fn offline_count(call: Call, _: AppOnly, Path(user): Path<String>) -> Answ
 
 async fn offline_status(call: Call, _: AppOnly, Path((user, message)): Path<(String, String)>) -> Answer {
     let id = message.parse::<u64>().unwrap_or(0);
-    let waiting = call.app.with_user(&user, |user| {
-        user.offline_direct.contains(&id) || user.offline_group.contains(&id)
-    })?;
+    let waiting =
+        call.app.with_user(&user, |user| user.offline_direct.contains(&id) || user.offline_group.contains(&id))?;
     let state = if waiting { "undelivered" } else { "delivered" };
     Ok(call.brief(json!({ "data": { message: state }, "count": 0 })))
 }

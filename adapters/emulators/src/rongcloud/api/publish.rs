@@ -14,6 +14,7 @@ use crate::rongcloud::{
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::form("/message/private/publish.json", private).own_quota(),
+    // Seen in one third-party client only; its fields are unknown, so it reads a private publish.
     Endpoint::json("/v3/message/private/publish_stream.json", private).own_quota(),
     Endpoint::form("/message/group/publish.json", group).own_quota(),
     Endpoint::json("/message/ultragroup/publish.json", ultra_group).own_quota(),
@@ -31,7 +32,7 @@ const RANDOM_MS: i64 = 60_000;
 pub(crate) const DEFAULT_CHANNEL: &str = "RCDefault";
 
 /// The fields every publish call shares, checked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Outgoing {
     pub(super) from: String,
     pub(super) object_name: String,

@@ -42,7 +42,7 @@ fn recall(call: &mut Call<'_>) -> Answer {
 }
 
 /// Who withdraws what.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Withdrawal {
     pub(crate) by: String,
     pub(crate) kind: ConversationKind,
@@ -85,6 +85,9 @@ pub(crate) fn withdraw(core: &mut Core, withdrawal: Withdrawal, now_ms: i64) -> 
     draft.origin = withdrawal.origin.clone();
     draft.bus_channel.clone_from(&withdrawal.bus_channel);
     let accepted = core.accept(draft, now_ms);
+    if withdrawal.origin.is_server() && !core.settings.callbacks.server_api_operations {
+        return accepted;
+    }
     let operated = Operated {
         by: &withdrawal.by,
         at_ms: accepted.time_ms,

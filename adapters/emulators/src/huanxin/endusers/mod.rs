@@ -1,20 +1,21 @@
 //! Acting as an end user: what a client would do over the vendor's long connection, without the connection.
 
+mod control;
+mod sending;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::app::App;
 use super::bodies::canonical;
 use super::error::ApiError;
-use super::events::{ADMIN, GroupRef};
-use super::groups::NewGroup;
-use super::messages::{Draft, Options, recall_not_found, text_body};
+use super::messages::{recall_not_found, text_body};
 use super::model::{ChatType, Device, Message};
 use super::presend::Verdict;
 use super::tokens::verify_dynamic;
-use crate::common::{ActionError, Source};
+use crate::common::ActionError;
 
 /// Where an end user sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +99,7 @@ fn say(error: &ApiError) -> ActionError {
     ActionError(format!("{}: {}", text(&body, "error"), text(&body, "error_description")))
 }
 
+/// A text field; empty when absent.
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
@@ -157,6 +159,7 @@ impl EndUser {
             replaced
         };
         for old in &replaced {
+            self.app.sessions.lock().end(&self.name, &old.resource);
             self.app.emit(&self.app.status_event(&self.name, old, "replaced"));
         }
         self.app.emit(&self.app.status_event(&self.name, &device, "login"));
@@ -227,64 +230,6 @@ impl EndUser {
         self.send(Outgoing::text(to, text)).await
     }
 
-    fn draft(&self, message: Outgoing) -> Result<Draft, ActionError> {
-        let (kind, to) = message.to.parts();
-        let to = if kind == ChatType::Chat { self.app.fold(to) } else { to.to_owned() };
-        let body = message.body.as_object().cloned().unwrap_or_default();
-        let word = text(&message.body, "type").to_owned();
-        let body = if body.contains_key("subType") {
-            Value::Object(body)
-        } else {
-            let mut body: Map<String, Value> = body;
-            body.remove("type");
-            canonical(&word, &body, |url| self.app.file_facts(url)).map_err(|error| say(&error))?
-        };
-        let size = body.to_string().len() + message.ext.to_string().len();
-        if size > self.app.settings().messages.max_bytes {
-            return Err(ActionError("message is too large".to_owned()));
-        }
-        self.may_send(kind, &to)?;
-        let users = message.users.map(|users| users.iter().map(|user| self.app.fold(user)).collect());
-        Ok(Draft {
-            from: self.name.clone(),
-            to,
-            kind,
-            audience: users,
-            body: Arc::new(body),
-            ext: Arc::new(message.ext),
-            source: Source::Client,
-            options: Options { env: message.env, group_ack: message.group_ack, ..Options::default() },
-        })
-    }
-
-    /// Unlike REST sends, clients are held to mutes, blocks and membership.
-    fn may_send(&self, kind: ChatType, to: &str) -> Result<(), ActionError> {
-        let now_ms = self.app.now_ms();
-        let data = self.app.data.lock();
-        let refuse = |reason: &str| Err(ActionError(reason.to_owned()));
-        let muted = data.users.get(&self.name).is_some_and(|user| user.mutes.until(kind) > now_ms);
-        if muted {
-            return refuse("user has been muted");
-        }
-        if kind == ChatType::Chat {
-            let blocked = data.users.get(to).is_some_and(|peer| peer.blocked.contains(&self.name));
-            return if blocked { refuse("blocked by the other party") } else { Ok(()) };
-        }
-        let Some(group) = data.groups.get(to).filter(|group| group.kind() == kind) else {
-            return refuse("group not found");
-        };
-        let exempt = group.owner == self.name
-            || group.admins.contains(&self.name)
-            || group.white.contains(&self.name);
-        let muted = group.mutes.get(&self.name).is_some_and(|until| *until > now_ms);
-        match () {
-            () if !group.has(&self.name) => refuse("not in group or chatroom"),
-            () if group.disabled => refuse("group is disabled"),
-            () if !exempt && (muted || group.mute_all) => refuse("group member has been muted"),
-            () => Ok(()),
-        }
-    }
-
     fn own(&self, id: &str) -> Result<Message, ActionError> {
         let data = self.app.data.lock();
         data.message(id)
@@ -332,9 +277,7 @@ impl EndUser {
             let newest = data.messages.iter().rev();
             newest
                 .clone()
-                .find(|message| {
-                    message.kind == ChatType::Chat && message.from == peer && message.to == self.name
-                })
+                .find(|message| message.kind == ChatType::Chat && message.from == peer && message.to == self.name)
                 .cloned()
         };
         let last = last.ok_or_else(|| ActionError(format!("nothing received from {peer}")))?;
@@ -422,165 +365,4 @@ impl EndUser {
             })
             .collect()
     }
-}
-
-impl App {
-    /// Registers a user without a REST call.
-    pub(crate) fn register_directly(&self, id: &str, password: &str) -> Result<(), ActionError> {
-        let name = self.legal_name(id).map_err(|error| say(&error))?;
-        self.register(&name, password, None).map(|_| ()).map_err(|error| say(&error))
-    }
-
-    /// Creates a group or room without a REST call.
-    pub(crate) fn create_directly(
-        &self,
-        room: bool,
-        name: &str,
-        owner: &str,
-        members: &[&str],
-    ) -> Result<String, ActionError> {
-        let new = NewGroup {
-            room,
-            name: name.to_owned(),
-            max_users: 1_000,
-            invite_need_confirm: false,
-            owner: self.fold(owner),
-            members: members.iter().map(|member| self.fold(member)).collect(),
-            ..NewGroup::default()
-        };
-        self.create_group(new, ADMIN).map_err(|error| say(&error))
-    }
-
-    /// The acts of [`EndUser`] by name, for the control surface.
-    pub(crate) async fn act(
-        self: &Arc<Self>,
-        user: &str,
-        action: &str,
-        arguments: Value,
-    ) -> Result<Value, ActionError> {
-        let user = EndUser::new(Arc::clone(self), user);
-        let id = text(&arguments, "msg_id");
-        let group = text(&arguments, "id");
-        match action {
-            "login" => {
-                let os = arguments.get("os").and_then(Value::as_str).unwrap_or("android");
-                return Ok(json!({ "resource": user.login(os)? }));
-            }
-            "send" => {
-                let id = user.send(outgoing(&arguments)?).await?;
-                return Ok(json!({ "msg_id": id }));
-            }
-            "inbox" => {
-                let messages: Vec<Value> = user.inbox().into_iter().map(Received::into_json).collect();
-                return Ok(json!({ "messages": messages }));
-            }
-            "logout" => user.logout(),
-            "lose_network" => user.lose_network(),
-            "recall" => user.recall(id)?,
-            "read" => user.read(id)?,
-            "read_conversation" => user.read_conversation(text(&arguments, "with"))?,
-            "edit" => user.edit(id, &arguments["body"])?,
-            "react" => user.react(id, text(&arguments, "reaction"))?,
-            "join" => user.join(group)?,
-            "leave" => user.leave(group)?,
-            "contact" => user.contact(text(&arguments, "operation"), text(&arguments, "with"))?,
-            other => return Err(ActionError(format!("no action {other}"))),
-        }
-        Ok(json!({}))
-    }
-
-    pub(crate) fn resource_of(&self, user: &str) -> String {
-        let data = self.data.lock();
-        let device = data.users.get(user).and_then(|user| user.devices.first());
-        device.map_or_else(|| "android_emulator".to_owned(), |device| device.resource.clone())
-    }
-
-    pub(crate) fn change_contacts(&self, user: &str, operation: &str, other: &str) {
-        let mut data = self.data.lock();
-        let pairs = [(user.to_owned(), other.to_owned()), (other.to_owned(), user.to_owned())];
-        for (owner, peer) in &pairs {
-            let Some(owner) = data.users.get_mut(owner) else { continue };
-            match operation {
-                "accept" if !owner.contacts.contains(peer) => owner.contacts.push(peer.clone()),
-                "remove" => owner.contacts.retain(|contact| contact != peer),
-                _ => {}
-            }
-        }
-        if let Some(owner) = data.users.get_mut(user) {
-            match operation {
-                "ban" if !owner.blocked.iter().any(|name| name == other) => {
-                    owner.blocked.push(other.to_owned());
-                }
-                "allow" => owner.blocked.retain(|name| name != other),
-                _ => {}
-            }
-        }
-    }
-
-    /// Takes devices away without a report: all, or the one with this resource.
-    pub(crate) fn take_devices(&self, user: &str, resource: Option<&str>) -> Vec<Device> {
-        let now_ms = self.now_ms();
-        let mut data = self.data.lock();
-        let Some(user) = data.users.get_mut(user) else { return Vec::new() };
-        user.last_seen_ms = now_ms;
-        let (gone, kept) = std::mem::take(&mut user.devices)
-            .into_iter()
-            .partition(|device| resource.is_none_or(|resource| device.resource == resource));
-        user.devices = kept;
-        gone
-    }
-
-    /// Ends sessions and reports each; a user without devices leaves the rooms.
-    pub(crate) fn drop_devices(&self, user: &str, resource: Option<&str>, reason: &'static str) -> bool {
-        let gone = self.take_devices(user, resource);
-        for device in &gone {
-            self.emit(&self.status_event(user, device, reason));
-        }
-        let rooms: Vec<GroupRef> = {
-            let data = self.data.lock();
-            let online = data.users.get(user).is_some_and(super::model::User::online);
-            let in_room = |group: &&super::model::Group| group.room && group.has(user) && group.owner != user;
-            let rooms = data.groups.values().filter(in_room).map(GroupRef::from);
-            if online || gone.is_empty() { Vec::new() } else { rooms.collect() }
-        };
-        for room in rooms {
-            // The user was in the room a moment ago; having left meanwhile is no failure.
-            let _ = self.leave(&room.id, &[user.to_owned()], "QUIT", user);
-        }
-        !gone.is_empty()
-    }
-}
-
-impl Received {
-    fn into_json(self) -> Value {
-        json!({
-            "msg_id": self.id, "from": self.from, "to": self.to, "body": self.body, "ext": self.ext,
-            "level": self.level,
-        })
-    }
-}
-
-fn outgoing(arguments: &Value) -> Result<Outgoing, ActionError> {
-    let to = &arguments["to"];
-    let target = |key: &str| to.get(key).and_then(Value::as_str).map(str::to_owned);
-    let to = target("user")
-        .map(Target::User)
-        .or_else(|| target("group").map(Target::Group))
-        .or_else(|| target("room").map(Target::Room))
-        .ok_or_else(|| ActionError("`to` needs `user`, `group` or `room`".to_owned()))?;
-    let users = arguments.get("users").and_then(Value::as_array).map(|users| {
-        users.iter().filter_map(Value::as_str).map(str::to_owned).collect()
-    });
-    let body = match arguments.get("text").and_then(Value::as_str) {
-        Some(text) => text_body(text),
-        None => arguments["body"].clone(),
-    };
-    Ok(Outgoing {
-        to,
-        body,
-        ext: arguments["ext"].clone(),
-        users,
-        env: arguments.get("env").and_then(Value::as_str).map(str::to_owned),
-        group_ack: arguments["need_group_ack"] == Value::Bool(true),
-    })
 }
