@@ -17,7 +17,7 @@ pub const KINDS: &[&str] = &[
     #[cfg(feature = "huanxin")]
     switchboard_huanxin::KIND,
     #[cfg(feature = "rongcloud")]
-    switchboard_rongcloud::KIND,
+    switchboard_rongcloud::VENDOR,
 ];
 
 /// An adapter's settings, understood.
@@ -35,7 +35,7 @@ impl Adapter {
             #[cfg(feature = "huanxin")]
             switchboard_huanxin::KIND => settings(&path, config).map(|config| Self::Huanxin(Box::new(config))),
             #[cfg(feature = "rongcloud")]
-            switchboard_rongcloud::KIND => settings(&path, config).map(|config| Self::RongCloud(Box::new(config))),
+            switchboard_rongcloud::VENDOR => settings(&path, config).map(|config| Self::RongCloud(Box::new(config))),
             _ => Err(vec![
                 ConfigFault::new(format!("{path}.kind"), "this build has no such adapter")
                     .with_hint(format!("one of {}", KINDS.join(", "))),

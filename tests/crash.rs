@@ -20,7 +20,9 @@ use support::unsynced::Unsynced;
 
 const SECRET: &str = "crash-test-secret";
 const CONFIG: &str = r#"
-[inbox]
+[ingest]
+max_body_bytes = 65536
+[ingest.inbox]
 path = "inbox"
 segment_bytes = 1048576
 [store]

@@ -24,7 +24,7 @@ pub struct Config {
     /// The database.
     pub store: StoreConfig,
     /// The way in.
-    pub inbox: IngestConfig,
+    pub ingest: IngestConfig,
     /// Subscriptions.
     pub hub: HubConfig,
     /// The way out.
@@ -43,7 +43,7 @@ pub struct Config {
 pub struct ServerConfig {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The largest body of an API call, in bytes. Callbacks have their own limit in `[inbox]`.
+    /// The largest body of an API call, in bytes. Callbacks have their own limit in `[ingest]`.
     pub max_body_bytes: usize,
     /// API calls of one token in flight at once; more get 429 with `Retry-After`.
     pub max_calls_per_token: usize,

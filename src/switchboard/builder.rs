@@ -78,7 +78,7 @@ impl Builder {
         let sending =
             Sending::open(config.sending, store.clone(), provisioner.clone(), identity.clone(), clock.clone()).await?;
         let ingest = Ingest::open(
-            config.inbox,
+            config.ingest,
             store.clone(),
             identity.clone(),
             provisioner.clone(),

@@ -4,3 +4,4 @@
 
 pub mod sidecar;
 pub mod unsynced;
+pub mod vendors;
