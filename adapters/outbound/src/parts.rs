@@ -51,7 +51,7 @@ pub trait Classifier: fmt::Debug + Send + Sync {
 /// The error for an answer that is not in the vendor's protocol: a proxy's HTML page, an empty 502.
 ///
 /// It says `OutcomeUnknown` for server errors and for an unreadable success, because the vendor behind the proxy may
-/// have carried the call out; `Safe` for redirects and refusals, which end before it.
+/// have carried the call out; `Safe` for redirects and refusals, which end before it. The vendor code is the status.
 pub fn foreign_answer(reply: &VendorReply) -> Error {
     let retry = match reply.status {
         408 | 500.. | ..=299 => Retry::OutcomeUnknown,
@@ -62,6 +62,7 @@ pub fn foreign_answer(reply: &VendorReply) -> Error {
     let form = if form.starts_with("text/html") { "an HTML page" } else { "another protocol" };
     Error::new(ErrorKind::Unavailable, format!("status {} with {form} in place of the vendor's answer", reply.status))
         .with_retry(retry)
+        .with_vendor_code(reply.status.to_string())
 }
 
 /// The wait named by `Retry-After`: seconds, or an HTTP date seen from `now`.
@@ -108,6 +109,6 @@ mod tests {
         for status in [302, 403, 404, 405, 413] {
             assert_eq!(error(status).retry(), Retry::Safe { after: None }, "{status}");
         }
-        assert_eq!(error(502).kind(), ErrorKind::Unavailable);
+        assert_eq!((error(502).kind(), error(502).vendor_code()), (ErrorKind::Unavailable, Some("502")));
     }
 }
