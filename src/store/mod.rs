@@ -5,3 +5,4 @@
 
 mod content;
 pub mod memory;
+pub mod sqlite;

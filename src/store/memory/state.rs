@@ -61,10 +61,14 @@ pub(super) struct Stream {
     pub(super) keys: HashMap<(Option<App>, EventKey), u64>,
     pub(super) messages: HashMap<MessageId, u64>,
     pub(super) conversations: BTreeMap<ConversationId, Conversation>,
-    /// Recalls whose message has not come, by app and vendor id, with the id they gave it.
-    pub(super) awaited: HashMap<(Option<App>, String), Option<MessageId>>,
-    /// The same for messages only our id of which is known.
-    pub(super) awaited_ids: BTreeSet<MessageId>,
+    /// Recalls whose message has not come.
+    pub(super) awaited: Vec<Awaited>,
+}
+
+pub(super) struct Awaited {
+    app: Option<App>,
+    vendor: Option<String>,
+    message: Option<MessageId>,
 }
 
 #[derive(Default)]
@@ -218,13 +222,16 @@ impl Stream {
     /// Whether the message was recalled before it came, and the id the recall gave it.
     fn take_awaited(&mut self, draft: &Draft) -> Option<Option<MessageId>> {
         let message = content::message(&draft.event)?;
-        let mut found = self.awaited_ids.remove(&message.id).then_some(Some(message.id));
-        for name in content::vendor_names(draft) {
-            if let Some(id) = self.awaited.remove(&(draft.event.app.clone(), name.to_owned())) {
-                found = Some(id.or(found.flatten()));
-                id.map(|id| self.awaited_ids.remove(&id));
+        let mut found = None;
+        self.awaited.retain(|awaited| {
+            let by_name = awaited.app == draft.event.app
+                && content::vendor_names(draft).any(|name| awaited.vendor.as_deref() == Some(name));
+            let ours = by_name || awaited.message == Some(message.id);
+            if ours {
+                found = Some(found.flatten().or(awaited.message));
             }
-        }
+            !ours
+        });
         found
     }
 
@@ -249,15 +256,20 @@ impl Stream {
 
     /// Buries the target, or remembers that it must be buried when it comes.
     fn recall(&mut self, app: Option<&App>, target: &MessageRef) -> Result<()> {
-        let by_name = target.vendor_id.as_ref().and_then(|vendor| self.row_of(app, vendor.as_str()));
+        let by_name = target
+            .vendor_id
+            .as_ref()
+            .and_then(|vendor| self.row_of(app, vendor.as_str()))
+            .filter(|row| row.entry.message_id.is_some());
         let at = by_name
             .map(|row| row.entry.position.0)
             .or_else(|| target.id.and_then(|id| self.messages.get(&id).copied()));
         let Some(row) = at.and_then(|at| self.rows.get_mut(&at)) else {
-            if let Some(vendor) = &target.vendor_id {
-                self.awaited.insert((app.cloned(), vendor.as_str().to_owned()), target.id);
-            }
-            self.awaited_ids.extend(target.id);
+            self.awaited.push(Awaited {
+                app: app.cloned(),
+                vendor: target.vendor_id.as_ref().map(|id| id.as_str().to_owned()),
+                message: target.id,
+            });
             return Ok(());
         };
         let mut event = row.entry.event()?;

@@ -1,0 +1,164 @@
+//! A store in one SQLite file.
+//!
+//! One task owns the only writing connection. Callers queue their writes; the task takes everything that waits, writes
+//! it in one transaction and answers each caller after the commit, so that the price of a sync to disk is shared by
+//! whoever happens to wait for it. Readers have connections of their own and never wait for the writer.
+//!
+//! A file belongs to one process at a time. Trimming removes rows from journal and history alike, and with them what
+//! dedupe knows: an event that comes again from a source reaching further back than the journal counts as new.
+
+mod error;
+mod lock;
+mod options;
+mod read;
+mod schema;
+mod sql;
+mod writer;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::{Mutex, RwLock};
+use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
+use sqlx::{Connection as _, SqliteConnection};
+use switchboard_contract::storage::{CommitListener, Store};
+use switchboard_contract::{App, ConversationId, Error, ErrorKind, Result, Shard, TenantId};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use error::failed;
+pub use options::{SqliteOptions, Synchronous};
+pub use schema::MigrationStep;
+use writer::{Command, Errand, Writer};
+
+type Listeners = Arc<RwLock<Vec<Arc<dyn CommitListener>>>>;
+
+/// A store in one SQLite file. Clones share it; when the last is gone, or after [`close`](Store::close), the file is
+/// free again.
+#[derive(Clone)]
+pub struct SqliteStore(Arc<Inner>);
+
+struct Inner {
+    readers: SqlitePool,
+    /// `None` once the store is closed.
+    commands: RwLock<Option<mpsc::Sender<Command>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    listeners: Listeners,
+    /// Numbers never change once they are written, so what is found may be remembered.
+    streams: moka::sync::Cache<(TenantId, Shard), i64>,
+    apps: moka::sync::Cache<i64, Arc<App>>,
+    conversations: moka::sync::Cache<i64, ConversationId>,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it when it is missing, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// `Config` when the file has a newer schema than this program knows, or cannot be opened; `Conflict` when another
+    /// process or another store has it open; `Storage` when the database fails.
+    pub async fn open(options: SqliteOptions) -> Result<Self> {
+        let lock = lock::acquire(&options).await?;
+        let mut connection = SqliteConnection::connect_with(&options.writer())
+            .await
+            .map_err(|error| schema::unusable(&options.path, error))?;
+        schema::migrate(&mut connection, &options.path).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(options.readers.max(1))
+            .min_connections(1)
+            .acquire_timeout(options.busy_timeout)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_with(options.reader())
+            .await
+            .map_err(failed("open"))?;
+        let (sender, commands) = mpsc::channel(options.queue.max(1));
+        let listeners = Listeners::default();
+        let writer = Writer::new(connection, lock, &options, Arc::clone(&listeners)).await?;
+        let writer = tokio::spawn(writer.run(commands));
+        Ok(Self(Arc::new(Inner {
+            readers,
+            commands: RwLock::new(Some(sender)),
+            writer: Mutex::new(Some(writer)),
+            listeners,
+            streams: moka::sync::Cache::new(4096),
+            apps: moka::sync::Cache::new(1024),
+            conversations: moka::sync::Cache::new(16_384),
+        })))
+    }
+
+    /// What of the schema the file at `path` has and lacks. Reads only; a missing file lacks everything.
+    ///
+    /// # Errors
+    /// `Config` when the file cannot be opened as a database.
+    pub async fn migrate_status(path: impl AsRef<Path>) -> Result<Vec<MigrationStep>> {
+        schema::status(path.as_ref()).await
+    }
+
+    fn sender(&self) -> Result<mpsc::Sender<Command>> {
+        self.0.commands.read().clone().ok_or_else(closed)
+    }
+
+    /// Queues a command and waits for its answer.
+    async fn command<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.sender()?.send(make(reply)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Queues a small write and waits for its answer.
+    async fn write<E: Errand>(&self, errand: E) -> Result<E::Outcome> {
+        self.command(|reply| Command::errand(errand, reply)).await
+    }
+
+    /// The connections to read on.
+    fn readers(&self) -> Result<&SqlitePool> {
+        if self.0.readers.is_closed() { Err(closed()) } else { Ok(&self.0.readers) }
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the store is closed")
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("closed", &self.0.readers.is_closed()).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        sqlx::query_scalar("SELECT value FROM settings WHERE name = ?")
+            .bind(name)
+            .fetch_optional(self.readers()?)
+            .await
+            .map_err(failed("setting"))
+    }
+
+    async fn setting_or_insert(&self, name: &str, value: &[u8]) -> Result<Vec<u8>> {
+        self.write(writer::SettingOrInsert { name: name.to_owned(), value: value.to_vec() }).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        sqlx::query("SELECT 1 FROM streams LIMIT 1")
+            .fetch_optional(self.readers()?)
+            .await
+            .map(drop)
+            .map_err(failed("ping"))
+    }
+
+    async fn close(&self) {
+        drop(self.0.commands.write().take());
+        self.0.readers.close().await;
+        let writer = self.0.writer.lock().take();
+        if let Some(writer) = writer
+            && let Err(error) = writer.await
+        {
+            tracing::error!(%error, "the store's writer ended badly");
+        }
+    }
+}

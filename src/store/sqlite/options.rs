@@ -1,0 +1,112 @@
+//! How a file is opened.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+
+/// When a commit counts as durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Synchronous {
+    /// When it is on the disk: survives a loss of power.
+    #[default]
+    Full,
+    /// When it is with the operating system: survives a crash of the process only. For benches and tests.
+    Normal,
+}
+
+/// How a file is opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SqliteOptions {
+    /// The file.
+    pub path: PathBuf,
+    /// Memory for pages, shared out among all connections: half to the writer, the rest to the readers. 64 MiB.
+    pub cache_bytes: u64,
+    /// Connections to read on: 4.
+    pub readers: u32,
+    /// Rows that one transaction takes at most, unless a single call brings more: 1024.
+    pub max_batch: usize,
+    /// Calls that may wait for the writer; further ones wait to be queued: 1024.
+    pub queue: usize,
+    /// Conversations whose last number is kept at hand: 100,000, about 150 bytes each.
+    pub conversations: usize,
+    /// When a commit counts as durable.
+    pub synchronous: Synchronous,
+    /// The write-ahead log is folded into the file when it has grown to about this size. 32 MiB.
+    pub wal_bytes: u64,
+    /// The file takes no more than this; beyond it writes fail with `StorageFull`. No limit by default.
+    pub max_bytes: Option<u64>,
+    /// How long to wait for a lock of the database, or for a free reader: 5 s.
+    #[serde(with = "humantime_serde")]
+    pub busy_timeout: Duration,
+    /// How long opening waits for a process that is just leaving the file: 2 s.
+    #[serde(with = "humantime_serde")]
+    pub lock_timeout: Duration,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("switchboard.db"),
+            cache_bytes: 64 << 20,
+            readers: 4,
+            max_batch: 1024,
+            queue: 1024,
+            conversations: 100_000,
+            synchronous: Synchronous::Full,
+            wal_bytes: 32 << 20,
+            max_bytes: None,
+            busy_timeout: Duration::from_secs(5),
+            lock_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Bytes of a page; SQLite's own default.
+const PAGE: u64 = 4096;
+
+impl SqliteOptions {
+    /// The defaults for this file.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), ..Self::default() }
+    }
+
+    pub(super) fn writer(&self) -> SqliteConnectOptions {
+        let mut options = self
+            .common(self.cache_bytes / 2)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(match self.synchronous {
+                Synchronous::Full => SqliteSynchronous::Full,
+                Synchronous::Normal => SqliteSynchronous::Normal,
+            })
+            .pragma("wal_autocheckpoint", (self.wal_bytes / PAGE).max(1).to_string())
+            .pragma("journal_size_limit", self.wal_bytes.saturating_mul(2).to_string());
+        if let Some(bytes) = self.max_bytes {
+            options = options.pragma("max_page_count", (bytes / PAGE).max(1).to_string());
+        }
+        options
+    }
+
+    pub(super) fn reader(&self) -> SqliteConnectOptions {
+        self.common(self.cache_bytes / 2 / u64::from(self.readers.max(1)))
+            .read_only(true)
+            .pragma("query_only", "1")
+            .row_buffer_size(512)
+    }
+
+    fn common(&self, cache_bytes: u64) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
+            .filename(&self.path)
+            .busy_timeout(self.busy_timeout)
+            .statement_cache_capacity(256)
+            // A negative size is in KiB.
+            .pragma("cache_size", format!("-{}", (cache_bytes >> 10).max(64)))
+            .pragma("temp_store", "memory")
+            .disable_statement_logging()
+    }
+}

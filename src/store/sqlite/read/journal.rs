@@ -1,0 +1,250 @@
+//! The journal.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sqlx::Row as _;
+use switchboard_contract::storage::{
+    Commit, CommitListener, Committed, ConversationBacklog, Entry, Journal, SequenceRange,
+};
+use switchboard_contract::{
+    App, ConversationId, EventKey, MessageId, Position, Result, Sequence, Shard, TenantId, Timestamp,
+};
+
+use super::entries::entry_columns;
+use super::{bounded, place};
+use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::error::{damaged, failed};
+use crate::store::sqlite::sql::unsigned;
+use crate::store::sqlite::writer::{Command, Trim, position_of};
+
+/// The row after which nothing of its conversation comes up to `?3` is its last there; its first is found by halving,
+/// since sequences have no gap and rise with places. Both look into narrow indexes alone.
+const BACKLOG: &str = "
+    SELECT c.name, j.sequence, j.place, (
+        WITH RECURSIVE half (low, high) AS (
+            SELECT (SELECT min(f.sequence) FROM journal f WHERE f.tenant = j.tenant AND f.conversation = j.conversation),
+                   j.sequence
+            UNION ALL
+            SELECT CASE WHEN m.place > ?2 THEN half.low ELSE (half.low + half.high) / 2 + 1 END,
+                   CASE WHEN m.place > ?2 THEN (half.low + half.high) / 2 ELSE half.high END
+            FROM half JOIN journal m ON m.tenant = j.tenant AND m.conversation = j.conversation
+                 AND m.sequence = (half.low + half.high) / 2
+            WHERE half.low < half.high)
+        SELECT high FROM half WHERE low >= high)
+    FROM journal j INDEXED BY journal_walk JOIN conversations c ON c.id = j.conversation
+    WHERE j.tenant = ?1 AND j.place > ?2 AND j.place <= ?3 AND j.conversation IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM journal n WHERE n.tenant = j.tenant AND n.conversation = j.conversation
+                      AND n.sequence = j.sequence + 1 AND n.place <= ?3)
+    ORDER BY j.place DESC LIMIT ?5 OFFSET ?4";
+
+impl SqliteStore {
+    async fn stream_number(&self, tenant: &TenantId, shard: Shard, column: &'static str) -> Result<u64> {
+        let Some(stream) = self.stream(tenant, shard).await? else { return Ok(0) };
+        let value: i64 =
+            sqlx::query_scalar(column).bind(stream).fetch_one(self.readers()?).await.map_err(failed("read"))?;
+        Ok(unsigned(value))
+    }
+
+    async fn one(&self, rows: sqlx::Result<Option<sqlx::sqlite::SqliteRow>>) -> Result<Option<Entry>> {
+        let row = rows.map_err(failed("read"))?;
+        Ok(self.entries(row.into_iter().collect()).await?.pop())
+    }
+}
+
+#[async_trait]
+impl Journal for SqliteStore {
+    async fn commit(&self, commit: Commit) -> Result<Committed> {
+        self.command(|reply| Command::Commit(commit, reply)).await
+    }
+
+    async fn read(&self, tenant: &TenantId, shard: Shard, after: Position, limit: usize) -> Result<Vec<Entry>> {
+        let Some(stream) = self.stream(tenant, shard).await? else { return Ok(Vec::new()) };
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            entry_columns!(),
+            " FROM journal j WHERE j.place > ? AND j.place <= ? ORDER BY j.place LIMIT ?"
+        ))
+        .bind(place(stream, after.0))
+        .bind(place(stream, u64::MAX))
+        .bind(bounded(limit))
+        .fetch_all(self.readers()?)
+        .await
+        .map_err(failed("read"))?;
+        self.entries(rows).await
+    }
+
+    async fn read_conversation(
+        &self,
+        tenant: &TenantId,
+        conversation: &ConversationId,
+        range: SequenceRange,
+        limit: usize,
+        newest: bool,
+    ) -> Result<Vec<Entry>> {
+        let sql = if newest {
+            concat!(
+                "SELECT ",
+                entry_columns!(),
+                " FROM conversations c JOIN tenants t ON t.id = c.tenant
+                  JOIN journal j ON j.tenant = c.tenant AND j.conversation = c.id
+                  WHERE t.name = ? AND c.name = ? AND j.sequence >= ? AND j.sequence <= ?
+                  ORDER BY j.sequence DESC LIMIT ?"
+            )
+        } else {
+            concat!(
+                "SELECT ",
+                entry_columns!(),
+                " FROM conversations c JOIN tenants t ON t.id = c.tenant
+                  JOIN journal j ON j.tenant = c.tenant AND j.conversation = c.id
+                  WHERE t.name = ? AND c.name = ? AND j.sequence >= ? AND j.sequence <= ?
+                  ORDER BY j.sequence LIMIT ?"
+            )
+        };
+        let mut rows = sqlx::query(sql)
+            .bind(tenant.as_str())
+            .bind(conversation.as_str())
+            .bind(bounded(usize::try_from(range.first.0).unwrap_or(usize::MAX)))
+            .bind(bounded(usize::try_from(range.last.0).unwrap_or(usize::MAX)))
+            .bind(bounded(limit))
+            .fetch_all(self.readers()?)
+            .await
+            .map_err(failed("read"))?;
+        if newest {
+            rows.reverse();
+        }
+        self.entries(rows).await
+    }
+
+    async fn backlog(
+        &self,
+        tenant: &TenantId,
+        shard: Shard,
+        after: Position,
+        until: Position,
+        skip: usize,
+        limit: usize,
+    ) -> Result<Vec<ConversationBacklog>> {
+        let (Some(stream), Some(tenant)) = (self.stream(tenant, shard).await?, self.tenant_number(tenant).await?)
+        else {
+            return Ok(Vec::new());
+        };
+        let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(BACKLOG)
+            .bind(tenant)
+            .bind(place(stream, after.0))
+            .bind(place(stream, until.0))
+            .bind(bounded(skip))
+            .bind(bounded(limit))
+            .fetch_all(self.readers()?)
+            .await
+            .map_err(failed("backlog"))?;
+        rows.into_iter()
+            .map(|(name, last, place, first)| {
+                Ok(ConversationBacklog {
+                    conversation: name.parse().map_err(|_| damaged("conversation"))?,
+                    range: SequenceRange { first: Sequence(unsigned(first)), last: Sequence(unsigned(last)) },
+                    last_position: position_of(place),
+                })
+            })
+            .collect()
+    }
+
+    async fn tail(&self, tenant: &TenantId, shard: Shard) -> Result<Position> {
+        self.stream_number(tenant, shard, "SELECT tail FROM streams WHERE id = ?").await.map(Position)
+    }
+
+    async fn trimmed(&self, tenant: &TenantId, shard: Shard) -> Result<Position> {
+        self.stream_number(tenant, shard, "SELECT trimmed FROM streams WHERE id = ?").await.map(Position)
+    }
+
+    async fn trim(&self, tenant: &TenantId, shard: Shard, until: Position) -> Result<u64> {
+        if self.stream(tenant, shard).await?.is_none() {
+            return Ok(0);
+        }
+        let mut removed = 0;
+        loop {
+            let (gone, more) = self.write(Trim { tenant: tenant.clone(), until: until.0 }).await?;
+            removed += gone;
+            if !more {
+                return Ok(removed);
+            }
+        }
+    }
+
+    async fn position_before(&self, tenant: &TenantId, shard: Shard, time: Timestamp) -> Result<Position> {
+        let Some(stream) = self.stream(tenant, shard).await? else { return Ok(Position::START) };
+        let (trimmed, tail): (i64, i64) = sqlx::query_as("SELECT trimmed, tail FROM streams WHERE id = ?")
+            .bind(stream)
+            .fetch_one(self.readers()?)
+            .await
+            .map_err(failed("read"))?;
+        // The first position whose latest arrival is not before `time`; `received_max` only rises.
+        let (mut low, mut high) = (unsigned(trimmed) + 1, unsigned(tail) + 1);
+        while low < high {
+            let middle = low.midpoint(high);
+            let latest: Option<i64> = sqlx::query_scalar("SELECT received_max FROM journal WHERE place = ?")
+                .bind(place(stream, middle))
+                .fetch_optional(self.readers()?)
+                .await
+                .map_err(failed("read"))?;
+            // A row trimmed meanwhile is older than anything that is left.
+            if latest.is_none_or(|latest| latest < time.0) { low = middle + 1 } else { high = middle }
+        }
+        Ok(Position(low - 1))
+    }
+
+    async fn find(&self, tenant: &TenantId, app: &App, key: &EventKey) -> Result<Option<Entry>> {
+        let row = sqlx::query(concat!(
+            "SELECT ",
+            entry_columns!(),
+            " FROM journal j WHERE j.tenant = (SELECT id FROM tenants WHERE name = ?)
+              AND j.app = (SELECT id FROM apps WHERE kind = ? AND key = ?) AND j.class = ? AND j.key = ?"
+        ))
+        .bind(tenant.as_str())
+        .bind(app.kind.as_str())
+        .bind(app.key.as_str())
+        .bind(key.class.code())
+        .bind(key.id.as_str())
+        .fetch_optional(self.readers()?)
+        .await;
+        self.one(row).await
+    }
+
+    async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Entry>> {
+        let row = sqlx::query(concat!(
+            "SELECT ",
+            entry_columns!(),
+            " FROM journal j WHERE j.tenant = (SELECT id FROM tenants WHERE name = ?) AND j.message = ?
+              ORDER BY j.place LIMIT 1"
+        ))
+        .bind(tenant.as_str())
+        .bind(id.as_bytes().as_slice())
+        .fetch_optional(self.readers()?)
+        .await;
+        self.one(row).await
+    }
+
+    async fn raw(&self, tenant: &TenantId, shard: Shard, position: Position) -> Result<Option<Bytes>> {
+        let Some(stream) = self.stream(tenant, shard).await? else { return Ok(None) };
+        let raw = sqlx::query("SELECT raw FROM raws WHERE place = ?")
+            .bind(place(stream, position.0))
+            .fetch_optional(self.readers()?)
+            .await
+            .map_err(failed("read"))?;
+        raw.map(|row| row.try_get::<Vec<u8>, _>(0).map(Bytes::from).map_err(failed("read"))).transpose()
+    }
+
+    async fn consumed(&self, inbox: &str) -> Result<u64> {
+        let consumed: Option<i64> = sqlx::query_scalar("SELECT consumed FROM inboxes WHERE inbox = ?")
+            .bind(inbox)
+            .fetch_optional(self.readers()?)
+            .await
+            .map_err(failed("read"))?;
+        Ok(consumed.map_or(0, unsigned))
+    }
+
+    fn listen(&self, listener: Arc<dyn CommitListener>) {
+        self.0.listeners.write().push(listener);
+    }
+}

@@ -1,0 +1,65 @@
+//! Reading, on connections of its own.
+
+mod entries;
+mod history;
+mod journal;
+mod outbox;
+mod subscribers;
+mod tables;
+
+use switchboard_contract::{App, Result, Shard, TenantId};
+
+use super::SqliteStore;
+use super::error::failed;
+
+impl SqliteStore {
+    /// The number of a stream, if anything was ever journalled in it.
+    async fn stream(&self, tenant: &TenantId, shard: Shard) -> Result<Option<i64>> {
+        let key = (tenant.clone(), shard);
+        if let Some(id) = self.0.streams.get(&key) {
+            return Ok(Some(id));
+        }
+        let id: Option<i64> = sqlx::query_scalar(
+            "SELECT s.id FROM streams s JOIN tenants t ON t.id = s.tenant WHERE t.name = ? AND s.shard = ?",
+        )
+        .bind(tenant.as_str())
+        .bind(shard.0)
+        .fetch_optional(self.readers()?)
+        .await
+        .map_err(failed("read"))?;
+        if let Some(id) = id {
+            self.0.streams.insert(key, id);
+        }
+        Ok(id)
+    }
+
+    /// The number of an app, if it was ever written.
+    async fn app_number(&self, app: &App) -> Result<Option<i64>> {
+        sqlx::query_scalar("SELECT id FROM apps WHERE kind = ? AND key = ?")
+            .bind(app.kind.as_str())
+            .bind(app.key.as_str())
+            .fetch_optional(self.readers()?)
+            .await
+            .map_err(failed("read"))
+    }
+
+    /// The number of a tenant, if it was ever written.
+    async fn tenant_number(&self, tenant: &TenantId) -> Result<Option<i64>> {
+        sqlx::query_scalar("SELECT id FROM tenants WHERE name = ?")
+            .bind(tenant.as_str())
+            .fetch_optional(self.readers()?)
+            .await
+            .map_err(failed("read"))
+    }
+}
+
+/// A limit for SQL, which knows signed numbers only.
+fn bounded(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// The place of a position; positions beyond what a stream can hold stand at its end.
+fn place(stream: i64, position: u64) -> i64 {
+    const LAST: u64 = (1 << super::writer::STREAM_SHIFT) - 1;
+    (stream << super::writer::STREAM_SHIFT) | position.min(LAST).cast_signed()
+}

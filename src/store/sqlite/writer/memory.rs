@@ -1,0 +1,177 @@
+//! What the writer keeps at hand between transactions: numbers of names, ends of streams and of conversations.
+//! Bounded; whatever is missing is read from the database, which alone is the truth.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use sqlx::SqliteConnection;
+use switchboard_contract::{App, ConversationId, Result, Shard, TenantId};
+
+use super::errands::Job;
+use crate::store::sqlite::error::failed;
+
+/// The only shard there is without configuration.
+pub(super) const SHARD: Shard = Shard(0);
+
+/// A stream's number stands above the position's 40 bits.
+pub(crate) const STREAM_SHIFT: u32 = 40;
+
+/// A map that remembers at least the last `limit / 2` keys used and at most `limit`.
+pub(super) struct Recent<K, V> {
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
+    half: usize,
+}
+
+impl<K: Hash + Eq + Clone, V: Copy> Recent<K, V> {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { young: HashMap::new(), old: HashMap::new(), half: (limit / 2).max(1) }
+    }
+
+    pub(super) fn get(&mut self, key: &K) -> Option<V> {
+        if let Some(value) = self.young.get(key) {
+            return Some(*value);
+        }
+        let value = self.old.remove(key)?;
+        self.insert(key.clone(), value);
+        Some(value)
+    }
+
+    pub(super) fn insert(&mut self, key: K, value: V) {
+        if self.young.len() >= self.half && !self.young.contains_key(&key) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, value);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+    }
+}
+
+/// The end of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stream {
+    pub(super) id: i64,
+    pub(super) tail: u64,
+    pub(super) received_max: i64,
+}
+
+/// The end of a conversation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    pub(super) id: i64,
+    pub(super) last: u64,
+}
+
+pub(crate) struct Memory {
+    pub(super) tenants: Recent<TenantId, i64>,
+    pub(super) apps: Recent<App, i64>,
+    pub(super) streams: Recent<i64, Stream>,
+    pub(super) heads: Recent<(i64, ConversationId), Head>,
+    /// Numbers for the next new rows.
+    pub(super) next_conversation: i64,
+    pub(super) next_send: i64,
+    pub(super) next_leg: i64,
+    /// Whether any recall waits for its message: nearly always none does, and then nobody has to look.
+    pub(super) awaits: bool,
+    /// Whether one was added in this transaction.
+    pub(super) awaits_more: bool,
+}
+
+impl Memory {
+    pub(super) async fn load(db: &mut SqliteConnection, conversations: usize) -> sqlx::Result<Self> {
+        let (next_conversation, next_send, next_leg, awaits) = sqlx::query_as(
+            "SELECT (SELECT coalesce(max(id), 0) + 1 FROM conversations), (SELECT coalesce(max(id), 0) + 1 FROM sends),
+                    (SELECT coalesce(max(id), 0) + 1 FROM legs), EXISTS (SELECT 1 FROM awaited)",
+        )
+        .fetch_one(db)
+        .await?;
+        Ok(Self {
+            tenants: Recent::new(4096),
+            apps: Recent::new(4096),
+            streams: Recent::new(4096),
+            heads: Recent::new(conversations),
+            next_conversation,
+            next_send,
+            next_leg,
+            awaits,
+            awaits_more: false,
+        })
+    }
+
+    /// After a commit: what this transaction assumed is true.
+    pub(super) fn settle(&mut self) {
+        self.awaits |= std::mem::take(&mut self.awaits_more);
+    }
+
+    /// After a rollback: what was remembered may never have been written.
+    pub(super) fn forget(&mut self) {
+        self.tenants.clear();
+        self.apps.clear();
+        self.streams.clear();
+        self.heads.clear();
+    }
+
+    pub(super) async fn tenant(&mut self, db: &mut SqliteConnection, tenant: &TenantId) -> Result<i64> {
+        if let Some(id) = self.tenants.get(tenant) {
+            return Ok(id);
+        }
+        let id = sqlx::query_scalar(
+            "INSERT INTO tenants (name) VALUES (?) ON CONFLICT DO UPDATE SET name = excluded.name RETURNING id",
+        )
+        .bind(tenant.as_str())
+        .fetch_one(db)
+        .await
+        .map_err(failed("tenant"))?;
+        self.tenants.insert(tenant.clone(), id);
+        Ok(id)
+    }
+
+    pub(super) async fn app(&mut self, db: &mut SqliteConnection, app: &App) -> Result<i64> {
+        if let Some(id) = self.apps.get(app) {
+            return Ok(id);
+        }
+        let id = sqlx::query_scalar(
+            "INSERT INTO apps (kind, key) VALUES (?, ?) ON CONFLICT DO UPDATE SET key = excluded.key RETURNING id",
+        )
+        .bind(app.kind.as_str())
+        .bind(app.key.as_str())
+        .fetch_one(db)
+        .await
+        .map_err(failed("app"))?;
+        self.apps.insert(app.clone(), id);
+        Ok(id)
+    }
+
+    pub(super) async fn stream(&mut self, db: &mut SqliteConnection, tenant: i64) -> Result<Stream> {
+        if let Some(stream) = self.streams.get(&tenant) {
+            return Ok(stream);
+        }
+        let (id, tail, received_max) = sqlx::query_as::<_, (i64, i64, i64)>(
+            "INSERT INTO streams (tenant, shard, tail, trimmed, received_max) VALUES (?, ?, 0, 0, 0)
+             ON CONFLICT DO UPDATE SET tail = tail RETURNING id, tail, received_max",
+        )
+        .bind(tenant)
+        .bind(SHARD.0)
+        .fetch_one(db)
+        .await
+        .map_err(failed("stream"))?;
+        let stream = Stream { id, tail: tail.cast_unsigned(), received_max };
+        self.streams.insert(tenant, stream);
+        Ok(stream)
+    }
+
+    /// Runs a small write so that its failure leaves no trace.
+    pub(super) async fn errand(&mut self, db: &mut SqliteConnection, job: &mut dyn Job) -> Result<()> {
+        let savepoint = failed("savepoint");
+        sqlx::query("SAVEPOINT errand").execute(&mut *db).await.map_err(&savepoint)?;
+        if !job.run(db, self).await? {
+            self.forget();
+            sqlx::query("ROLLBACK TO errand").execute(&mut *db).await.map_err(&savepoint)?;
+        }
+        sqlx::query("RELEASE errand").execute(db).await.map_err(&savepoint)?;
+        Ok(())
+    }
+}

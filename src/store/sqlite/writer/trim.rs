@@ -1,0 +1,68 @@
+//! Retention: removing the oldest rows of a stream, a bounded number at a time.
+
+use async_trait::async_trait;
+use sqlx::SqliteConnection;
+use switchboard_contract::{Result, TenantId};
+
+use super::errands::Errand;
+use super::memory::{Memory, STREAM_SHIFT};
+use crate::store::sqlite::error::failed;
+
+/// Rows that one transaction removes: small enough that appends behind it do not wait long.
+const STEP: u64 = 1000;
+
+/// Removes some of the rows up to `until`.
+pub(crate) struct Trim {
+    pub(crate) tenant: TenantId,
+    pub(crate) until: u64,
+}
+
+#[async_trait]
+impl Errand for Trim {
+    /// How many rows went, and whether there is more to remove.
+    type Outcome = (u64, bool);
+
+    async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<(u64, bool)> {
+        let fail = failed("trim");
+        let tenant = memory.tenant(db, &self.tenant).await?;
+        let stream = memory.stream(db, tenant).await?;
+        let trimmed: i64 = sqlx::query_scalar("SELECT trimmed FROM streams WHERE id = ?")
+            .bind(stream.id)
+            .fetch_one(&mut *db)
+            .await
+            .map_err(&fail)?;
+        let (trimmed, until) = (trimmed.cast_unsigned(), self.until.min(stream.tail));
+        if until <= trimmed {
+            return Ok((0, false));
+        }
+        let step = until.min(trimmed + STEP);
+        let place = |position: u64| (stream.id << STREAM_SHIFT) | position.cast_signed();
+        // What the journal will no longer tell of these conversations.
+        sqlx::query(
+            "UPDATE conversations SET last_sequence = gone.sequence, last_at = gone.sent_at
+             FROM (SELECT conversation, max(sequence) AS sequence, sent_at FROM journal
+                   WHERE place > ? AND place <= ? AND conversation IS NOT NULL GROUP BY conversation) AS gone
+             WHERE conversations.id = gone.conversation",
+        )
+        .bind(place(trimmed))
+        .bind(place(step))
+        .execute(&mut *db)
+        .await
+        .map_err(&fail)?;
+        for sql in [
+            "DELETE FROM raws WHERE place > ? AND place <= ?",
+            "DELETE FROM variants WHERE place > ? AND place <= ?",
+            "DELETE FROM journal WHERE place > ? AND place <= ?",
+        ] {
+            sqlx::query(sql).bind(place(trimmed)).bind(place(step)).execute(&mut *db).await.map_err(&fail)?;
+        }
+        sqlx::query("UPDATE streams SET trimmed = ? WHERE id = ?")
+            .bind(step.cast_signed())
+            .bind(stream.id)
+            .execute(db)
+            .await
+            .map_err(&fail)?;
+        // Positions have no gaps.
+        Ok((step - trimmed, step < until))
+    }
+}

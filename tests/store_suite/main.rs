@@ -1,0 +1,84 @@
+//! One suite for every store: what the trait documents promise, over memory and SQLite alike, and what SQLite alone
+//! has to prove. Tests of an invariant carry its number.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod fixture;
+mod history;
+mod journal;
+mod outbox;
+mod recalls;
+mod same;
+mod sqlite;
+mod subscribers;
+mod tables;
+mod throughput;
+
+/// Runs each of the functions over each store.
+macro_rules! suite {
+    ($($module:ident::$name:ident,)*) => {
+        mod over_memory {
+            $(#[tokio::test]
+            async fn $name() {
+                crate::$module::$name(&crate::fixture::memory()).await;
+            })*
+        }
+
+        mod over_sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                let file = crate::fixture::File::new();
+                let store = file.open().await;
+                crate::$module::$name(&store).await;
+                switchboard_contract::storage::Store::close(store.as_ref()).await;
+            })*
+        }
+    };
+}
+
+suite! {
+    journal::i04_sequences_have_no_gap_and_positions_come_in_order,
+    journal::i05_one_event_from_sixteen_tasks_is_one_row,
+    journal::i05_a_repeat_is_told_apart_by_content_and_source,
+    journal::i05_repeats_within_one_commit_count,
+    journal::contradicting_callbacks_are_quarantined_once,
+    journal::listeners_hear_of_commits_in_order,
+    journal::reading_goes_on_behind_a_position,
+    journal::a_conversation_is_read_from_either_end,
+    journal::the_backlog_names_each_conversation_with_its_range,
+    journal::trimming_keeps_numbers_and_forgets_rows,
+    journal::a_time_finds_its_position,
+    journal::an_event_is_found_by_key_and_by_id,
+    journal::consumed_marks_only_rise,
+    journal::tenants_are_strangers,
+    recalls::i02_a_recall_buries_what_came_before,
+    recalls::i02_a_recall_buries_what_comes_later,
+    recalls::a_recall_and_its_target_in_one_commit,
+    recalls::a_recall_by_our_id,
+    recalls::the_recall_allots_the_id,
+    recalls::events_learn_our_id_of_their_target,
+    recalls::a_buried_message_stays_buried,
+    history::i08_paging_returns_each_message_once,
+    history::i08_messages_that_come_meanwhile_neither_skip_nor_repeat,
+    history::bounds_and_filters_hold,
+    history::conversations_are_listed_in_order,
+    outbox::a_send_is_accepted_once,
+    outbox::i07_a_client_key_holds_within_a_batch,
+    outbox::a_step_is_taken_from_the_expected_state_only,
+    outbox::open_legs_come_in_order,
+    outbox::only_queued_legs_are_rerouted,
+    outbox::legs_are_found_by_every_id,
+    subscribers::a_subscriber_keeps_its_cursors,
+    subscribers::i06_a_cursor_never_moves_back,
+    subscribers::parked_conversations_and_attempts_are_kept,
+    subscribers::whoever_was_away_too_long_is_expired,
+    subscribers::a_removed_subscriber_is_gone,
+    tables::bindings_keep_the_older_pair,
+    tables::a_taken_business_id_is_a_conflict,
+    tables::provisioned_things_are_remembered,
+    tables::users_and_groups_are_kept,
+    tables::a_page_never_splits_one_id,
+    tables::the_quarantine_is_bounded,
+    tables::settings_are_written_once,
+    tables::a_closed_store_says_so,
+}
