@@ -13,7 +13,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 
 /// The vendors this build knows.
-pub const KINDS: &[&str] = &[
+pub(crate) const KINDS: &[&str] = &[
     #[cfg(feature = "huanxin")]
     switchboard_huanxin::KIND,
     #[cfg(feature = "rongcloud")]
@@ -85,7 +85,7 @@ pub(crate) async fn store(config: &StoreConfig) -> Result<Arc<dyn Store>> {
     let options = SqliteOptions {
         cache_bytes: config.cache_bytes,
         readers: config.readers,
-        ..SqliteOptions::new(path)
+        ..SqliteOptions::at(path)
     };
     Ok(Arc::new(SqliteStore::open(options).await?))
 }

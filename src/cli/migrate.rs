@@ -25,7 +25,7 @@ impl Migrate {
             crate::assembly::store(&config.store).await?.close().await;
         }
         let path = crate::assembly::sqlite_path(&config.store.url)?;
-        let steps = crate::store::sqlite::migrate_status(path).await?;
+        let steps = crate::store::sqlite::SqliteStore::migrate_status(path).await?;
         if self.json {
             return print_json(&steps);
         }

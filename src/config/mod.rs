@@ -18,3 +18,6 @@ pub use sections::{
 
 /// The commented file that `switchboard check --print-default` shows: every setting with its default.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");
+
+#[cfg(test)]
+mod tests;

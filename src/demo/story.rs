@@ -139,7 +139,7 @@ async fn settled(stage: &Stage, send: switchboard_contract::SendId) -> Result<Se
     let tenant = switchboard_contract::TenantId::default();
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
-        if let Some(view) = stage.switchboard()?.sending().status(&tenant, send.into()).await?
+        if let Some(view) = stage.switchboard()?.sending().status(&tenant, send).await?
             && let Some(message) = view.messages.first()
             && !message.state.is_open()
         {

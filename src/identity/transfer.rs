@@ -26,7 +26,7 @@ pub struct Imported {
 
 impl Identity {
     /// Every pair of an app as NDJSON, in order of kind and business id, in pieces of whole lines.
-    pub fn export(&self, tenant: &TenantId, app: &App) -> impl Stream<Item = Result<Bytes>> + Send {
+    pub fn export(&self, tenant: &TenantId, app: &App) -> impl Stream<Item = Result<Bytes>> + Send + use<> {
         let (store, tenant, app) = (self.store.clone(), tenant.clone(), app.clone());
         stream::try_unfold(Some(None), move |after: Option<Option<(BindingKind, String)>>| {
             let (store, tenant, app) = (store.clone(), tenant.clone(), app.clone());

@@ -14,6 +14,7 @@ mod config;
 mod decode;
 mod digest;
 mod echo;
+mod health;
 pub mod inbox;
 mod pipeline;
 mod progress;

@@ -1,11 +1,10 @@
 //! The identity map as newline-delimited JSON, out and in.
 
 use axum::Json;
+use axum::body::Body as AnswerBody;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -15,6 +14,7 @@ use super::extract::Query;
 use super::problem::Problem;
 use super::users::AtProvider;
 use crate::config::Scope;
+use crate::identity::Imported;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(export, import))
@@ -30,29 +30,21 @@ async fn export(
 ) -> Result<Response, Problem> {
     caller.needs(Scope::Admin)?;
     let provider = state.switchboard.tenant(caller.tenant().clone()).provider(at.provider.as_ref())?;
-    let lines = state.switchboard.identity().export(caller.tenant(), provider.app()).await?;
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+    let lines = state.switchboard.identity().export(caller.tenant(), provider.app());
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], AnswerBody::from_stream(lines)).into_response())
 }
 
-/// What an import did.
-#[derive(Debug, Serialize, ToSchema)]
-struct ImportAnswer {
-    /// Pairs in force afterwards that stood in the import.
-    imported: u64,
-}
-
-/// Reads such lines back. Pairs that are already there stay as they are.
+/// Reads such lines back. Pairs that are already there stay as they are; the answer names the lines left out.
 #[utoipa::path(post, path = "/v1/identity-map", tag = "identity", params(AtProvider),
     request_body(content = String, content_type = "application/x-ndjson"),
-    responses((status = 200, body = ImportAnswer), (status = 409, description = "A pair contradicts one that is there", body = Problem)))]
+    responses((status = 200, description = "How many pairs are in force, and which lines were left out", body = Object)))]
 async fn import(
     State(state): State<AppState>,
     caller: Caller,
     Query(at): Query<AtProvider>,
     lines: String,
-) -> Result<Json<ImportAnswer>, Problem> {
+) -> Result<Json<Imported>, Problem> {
     caller.needs(Scope::Admin)?;
     let provider = state.switchboard.tenant(caller.tenant().clone()).provider(at.provider.as_ref())?;
-    let imported = state.switchboard.identity().import(caller.tenant(), provider.app(), &lines).await?;
-    Ok(Json(ImportAnswer { imported }))
+    Ok(Json(state.switchboard.identity().import(caller.tenant(), provider.app(), &lines).await?))
 }

@@ -151,7 +151,7 @@ async fn message(
 ) -> Result<Json<MessageAnswer>, Problem> {
     caller.needs(Scope::Messages)?;
     let message: MessageId = id("id", &message)?;
-    let send = state.switchboard.sending().status(caller.tenant(), message.into()).await?;
+    let send = state.switchboard.sending().status(caller.tenant(), message).await?;
     let event = match state.switchboard.store().message(caller.tenant(), message).await? {
         Some(entry) => Some(super::stream::raw_json(&entry.json)?),
         None => None,
@@ -192,31 +192,23 @@ async fn send_view(
 ) -> Result<Json<SendView>, Problem> {
     caller.needs(Scope::Messages)?;
     let send: SendId = id("id", &send)?;
-    let view = state.switchboard.sending().status(caller.tenant(), send.into()).await?;
+    let view = state.switchboard.sending().status(caller.tenant(), send).await?;
     view.map(Json).ok_or_else(|| unknown("send"))
 }
 
-/// How much of a send was stopped.
-#[derive(Debug, Serialize, ToSchema)]
-struct CancelAnswer {
-    /// Messages that will not be sent.
-    cancelled: u64,
-}
-
-/// Withdraws what of a send has not left yet.
+/// Withdraws what of a send has not left yet, and tells where each of its messages stands.
 #[utoipa::path(post, path = "/v1/sends/{id}/cancel", tag = "messages", params(("id" = String, Path)), responses(
-    (status = 200, body = CancelAnswer),
+    (status = 200, body = Object),
     (status = 404, description = "Unknown", body = Problem),
 ))]
 async fn cancel(
     State(state): State<AppState>,
     caller: Caller,
     Path(send): Path<String>,
-) -> Result<Json<CancelAnswer>, Problem> {
+) -> Result<Json<SendView>, Problem> {
     caller.needs(Scope::Messages)?;
     let send: SendId = id("id", &send)?;
-    let cancelled = state.switchboard.tenant(caller.tenant().clone()).cancel(send).await?;
-    Ok(Json(CancelAnswer { cancelled }))
+    Ok(Json(state.switchboard.tenant(caller.tenant().clone()).cancel(send).await?))
 }
 
 fn unknown(what: &str) -> Problem {

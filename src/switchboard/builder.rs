@@ -86,7 +86,7 @@ impl Builder {
             clock.clone(),
         )
         .await?;
-        sending.set_evidence(Arc::new(ingest.clone()));
+        sending.set_evidence_sink(Arc::new(ingest.clone()));
 
         for (alias, one) in providers.iter() {
             ingest.register(alias.clone(), one.tenant.clone(), one.provider.clone());

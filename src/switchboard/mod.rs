@@ -7,7 +7,7 @@ mod subscriber;
 
 use std::sync::Arc;
 
-use switchboard_contract::storage::Store;
+use switchboard_contract::storage::{Recipients, Store};
 use switchboard_contract::{Clock, ConversationId, ConversationKind, Error, ErrorKind, MessageId, ProviderId, RawCallback, Result, SendId, SubscriberName, TenantId};
 
 pub use builder::Builder;
@@ -19,7 +19,7 @@ use crate::history::HistoryRequest;
 use crate::hub::{Hub, Subscription};
 use crate::identity::{Identity, Provisioner};
 use crate::ingest::{CallbackAnswer, Ingest};
-use crate::sending::{Outgoing, SendReceipt, Sending};
+use crate::sending::{Outgoing, SendReceipt, SendView, Sending};
 use providers::Providers;
 
 /// The engine. Clones share it. Its methods act for the tenant `default`; [`tenant`](Self::tenant) gives the others.
@@ -194,10 +194,10 @@ impl Tenant {
     /// As there.
     pub async fn send(&self, outgoing: Outgoing) -> Result<SendReceipt> {
         let kind = match &outgoing.to {
-            crate::sending::To::Group(_) => ConversationKind::Group,
-            crate::sending::To::Room(_) => ConversationKind::Room,
-            crate::sending::To::System(_) => ConversationKind::System,
-            _ => ConversationKind::Direct,
+            Recipients::Group(_) => ConversationKind::Group,
+            Recipients::Room(_) => ConversationKind::Room,
+            Recipients::System(_) => ConversationKind::System,
+            Recipients::User(_) | Recipients::Users(_) => ConversationKind::Direct,
         };
         let app = self.switchboard.inner.providers.route(&self.id, kind)?;
         self.switchboard.inner.sending.send(&self.id, &app, outgoing).await
@@ -212,11 +212,11 @@ impl Tenant {
         self.switchboard.inner.sending.recall(&self.id, message).await
     }
 
-    /// Withdraws a send whose messages have not left yet. Returns how many of them were stopped.
+    /// Withdraws what of a send has not left yet. Returns where each of its messages stands now.
     ///
     /// # Errors
     /// `NotFound` for an unknown send; `Storage`.
-    pub async fn cancel(&self, send: SendId) -> Result<u64> {
+    pub async fn cancel(&self, send: SendId) -> Result<SendView> {
         self.switchboard.inner.sending.cancel(&self.id, send).await
     }
 

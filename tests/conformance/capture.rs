@@ -12,13 +12,13 @@ use tokio::net::TcpListener;
 
 /// What came, in the order it came.
 #[derive(Clone, Debug, Default)]
-pub struct Capture {
+pub(crate) struct Capture {
     seen: Arc<Mutex<Vec<RawCallback>>>,
 }
 
 impl Capture {
     /// Listens, and returns the address to call.
-    pub async fn start() -> (Self, String) {
+    pub(crate) async fn start() -> (Self, String) {
         let capture = Self::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/callbacks/main", listener.local_addr().unwrap());
@@ -28,7 +28,7 @@ impl Capture {
     }
 
     /// Takes what came since the last look.
-    pub fn take(&self) -> Vec<RawCallback> {
+    pub(crate) fn take(&self) -> Vec<RawCallback> {
         std::mem::take(&mut self.seen.lock())
     }
 }
@@ -52,7 +52,7 @@ async fn keep(State(capture): State<Capture>, request: Request) -> StatusCode {
 }
 
 /// Flips the lowest bit of the last hex digit of `signature`, wherever it stands in `text`.
-pub fn flip(text: &str, signature: &str) -> String {
+pub(crate) fn flip(text: &str, signature: &str) -> String {
     let (head, last) = signature.split_at(signature.len() - 1);
     let digit = u8::from_str_radix(last, 16).unwrap() ^ 1;
     text.replacen(signature, &format!("{head}{digit:x}"), 1)

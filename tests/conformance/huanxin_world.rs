@@ -23,7 +23,7 @@ const SECRET: &str = "callback-secret";
 const START: i64 = 1_795_200_000_000;
 
 #[derive(Debug)]
-pub struct HuanxinWorld {
+pub(crate) struct HuanxinWorld {
     emulator: HuanxinEmulator,
     clock: ManualClock,
     capture: Capture,
@@ -33,7 +33,7 @@ pub struct HuanxinWorld {
 }
 
 impl HuanxinWorld {
-    pub async fn start(twist: Twist) -> Self {
+    pub(crate) async fn start(twist: Twist) -> Self {
         let (capture, url) = Capture::start().await;
         let emulator = HuanxinEmulator::builder()
             .listen("127.0.0.1:0")

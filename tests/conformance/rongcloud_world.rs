@@ -24,7 +24,7 @@ const SECRET: &str = "suite-secret";
 const START: i64 = 1_795_200_000_000;
 
 #[derive(Debug)]
-pub struct RongCloudWorld {
+pub(crate) struct RongCloudWorld {
     emulator: RongCloudEmulator,
     clock: ManualClock,
     capture: Capture,
@@ -32,7 +32,7 @@ pub struct RongCloudWorld {
 }
 
 impl RongCloudWorld {
-    pub async fn start(twist: Twist) -> Self {
+    pub(crate) async fn start(twist: Twist) -> Self {
         let (capture, url) = Capture::start().await;
         let mut settings = RongCloudSettings::default();
         // The console's switch without which own sends are not routed, and a client that types fast.

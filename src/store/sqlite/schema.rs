@@ -13,7 +13,7 @@ use super::error::failed;
 static STEPS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// One numbered step of the schema.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct MigrationStep {
     /// Its number.
     pub version: i64,
