@@ -28,6 +28,13 @@ async fn online_with(mut settings: HuanxinSettings) -> (World, Receiver) {
     (world, receiver)
 }
 
+/// Waits until so many tasks wait for the clock to move.
+async fn asleep(world: &World, count: usize) {
+    while world.vendor.time().sleepers() < count {
+        tokio::task::yield_now().await;
+    }
+}
+
 fn ids(events: &[Value]) -> Vec<String> {
     events.iter().map(|event| event["msg_id"].as_str().unwrap().to_owned()).collect()
 }
@@ -74,7 +81,7 @@ async fn ten_seconds_without_an_answer_are_a_failure() {
     event(&world).await;
     receiver.wait_for(1).await;
     world.vendor.time().advance(Duration::from_millis(9_999));
-    tokio::task::yield_now().await;
+    assert_eq!(world.vendor.time().sleepers(), 1, "still waiting for the answer");
     assert_eq!(world.vendor.ledger().counters().callback_failures, 0);
     world.vendor.time().advance(Duration::from_millis(1));
     world.vendor.wait_idle().await;
@@ -213,10 +220,7 @@ async fn delays_follow_the_clock() {
     let callbacks = CallbackFaults { delay_ms: Some((5_000, 5_000)), ..CallbackFaults::default() };
     world.vendor.set_faults(Faults { callbacks, ..Faults::default() });
     event(&world).await;
-    // The delivery task has to reach its wait before the clock moves.
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
+    asleep(&world, 1).await;
     assert_eq!(receiver.drain().len(), 0);
     world.vendor.time().advance(Duration::from_secs(5));
     world.vendor.wait_idle().await;
