@@ -12,7 +12,7 @@ use switchboard_contract::{
 };
 
 use crate::limits::MAX_CUSTOM_ENTRIES;
-use crate::wire::{Int, Real, Size, Text as WireText, WireBody};
+use crate::wire::{Int, Real, Size, Text as WireText, WireBody, object};
 
 const COMBINED: &str = "sub_combine";
 
@@ -172,7 +172,7 @@ fn encode_combined(combined: &Combined) -> Result<Map<String, Value>> {
 /// What cannot be understood is kept byte for byte.
 pub(crate) fn decode(raw: &RawValue, kind: Option<&str>) -> Body {
     let keep = |kind: &str| Body::Unrecognised(Unrecognised::keep(kind, raw.get().as_bytes()));
-    let Ok(wire) = serde_json::from_str::<WireBody<'_>>(raw.get()) else { return keep(kind.unwrap_or("body")) };
+    let Ok(wire) = object::<WireBody<'_>>(raw.get().as_bytes()) else { return keep(kind.unwrap_or("body")) };
     let kind = kind.or(wire.kind.as_deref()).unwrap_or_default();
     understood(kind, &wire).unwrap_or_else(|| keep(kind))
 }
@@ -217,7 +217,7 @@ fn narrow<T>(value: Option<Int>, fit: fn(Int) -> Option<T>) -> Option<Option<T>>
 
 fn decode_media(wire: &WireBody<'_>) -> Option<Media> {
     // Some clients write `size` as a number of bytes; only the form with pixels says something new.
-    let size = wire.size.and_then(|raw| serde_json::from_str::<Size>(raw.get()).ok());
+    let size = wire.size.and_then(|raw| object::<Size>(raw.get().as_bytes()).ok());
     let (width, height) = size.map_or((None, None), |size| (size.width, size.height));
     let (url, secret) = (owned(&wire.thumb), owned(&wire.thumb_secret));
     let thumbnail = (url.is_some() || secret.is_some()).then(|| Thumbnail { url, secret, ..Thumbnail::default() });

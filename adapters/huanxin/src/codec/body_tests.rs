@@ -85,10 +85,10 @@ proptest! {
 
     #[test]
     fn nothing_makes_decoding_panic_or_lose_bytes(text in "\\{\"type\":\"(txt|img|loc|cmd|custom|video|x)\"(,\"(msg|url|lat|lng|size|length|action|customExts|v2:customExts)\":(1|-1|1e99|\"a\"|null|\\[\\]|\\[1\\]|\\{\\}|\\{\"width\":-1\\})){0,4}\\}") {
-        if let Ok(raw) = RawValue::from_string(text.clone()) {
-            if let Body::Unrecognised(kept) = decode(&raw, None) {
-                prop_assert_eq!(kept.raw, text);
-            }
+        if let Ok(raw) = RawValue::from_string(text.clone())
+            && let Body::Unrecognised(kept) = decode(&raw, None)
+        {
+            prop_assert_eq!(kept.raw, text);
         }
     }
 }
