@@ -12,6 +12,7 @@ use super::error::ApiError;
 use super::model::User;
 use super::msync::Links;
 use super::quotas::Quotas;
+use super::rules::CallbackRule;
 use super::settings::HuanxinSettings;
 use super::storage::Storage;
 use super::tokens::Tokens;
@@ -102,6 +103,12 @@ impl App {
 
     pub(crate) fn change_settings(&self, change: impl FnOnce(&mut HuanxinSettings)) {
         change(Arc::make_mut(&mut self.settings.write()));
+    }
+
+    /// Replaces all rules by one that reports everything to `url`.
+    pub(crate) fn set_callback_url(&self, url: &str, secret: &str) {
+        let rule = CallbackRule::everything("rule1", url, secret);
+        self.change_settings(|settings| settings.callbacks.rules = vec![rule]);
     }
 
     pub(crate) fn now_ms(&self) -> i64 {

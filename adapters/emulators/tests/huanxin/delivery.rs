@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use md5::{Digest, Md5};
 use serde_json::{Value, json};
 use switchboard_emulators::common::{CallbackFaults, DropReason, FaultAction, FaultStep, Faults};
 use switchboard_emulators::huanxin::HuanxinSettings;
@@ -235,4 +236,34 @@ async fn the_callback_url_can_change_while_running() {
     world.vendor.user("lin_qiao").login("android").unwrap();
     world.vendor.wait_idle().await;
     assert_eq!((old.drain().len(), new.drain().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn the_callback_url_can_change_over_http_too() {
+    let (world, old) = wired().await;
+    let new = Receiver::start().await;
+    let put = |body: Value| {
+        let url = format!("{}/_emulator/callback_url", world.vendor.base_url());
+        let request = world.client.put(url).json(&body);
+        async move { request.send().await.unwrap().status().as_u16() }
+    };
+    for refused in [
+        json!({ "url": new.url }),
+        json!({ "url": "not a url", "secret": SECRET }),
+        json!({ "url": "ftp://127.0.0.1/hook", "secret": SECRET }),
+        json!({ "url": new.url, "secret": SECRET, "rule": "rule1" }),
+    ] {
+        assert_eq!(put(refused.clone()).await, 422, "{refused}");
+    }
+    world.vendor.user("lin_qiao").login("android").unwrap();
+    world.vendor.wait_idle().await;
+    assert_eq!((old.drain().len(), new.drain().len()), (1, 0), "a refused request changes nothing");
+    assert_eq!(put(json!({ "url": new.url, "secret": "another-secret" })).await, 204);
+    event(&world).await;
+    world.vendor.wait_idle().await;
+    assert!(old.drain().is_empty());
+    let seen = new.drain();
+    let text = |key: &str| seen[0][key].as_str().unwrap();
+    let signed = format!("{}another-secret{}", text("callId"), seen[0]["timestamp"]);
+    assert_eq!(text("security"), hex::encode(Md5::digest(signed)));
 }
