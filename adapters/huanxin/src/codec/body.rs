@@ -110,7 +110,7 @@ fn encode_location(location: &Location) -> Result<Map<String, Value>> {
     Ok(fields([
         ("lat", Some(location.latitude.to_string().into())),
         ("lng", Some(location.longitude.to_string().into())),
-        ("addr", text(&location.address)),
+        ("addr", Some(location.address.as_deref().unwrap_or_default().into())),
     ]))
 }
 
@@ -159,7 +159,7 @@ fn encode_combined(combined: &Combined) -> Result<Map<String, Value>> {
         ("subType", Some(COMBINED.into())),
         ("title", text(&combined.title)),
         ("summary", summary),
-        ("msg", text(&combined.fallback)),
+        ("msg", Some(combined.fallback.as_deref().unwrap_or_default().into())),
         ("combineLevel", combined.level.map(Value::from)),
         ("url", text(&file.url)),
         ("filename", text(&file.name)),
@@ -188,7 +188,7 @@ fn understood(kind: &str, wire: &WireBody<'_>) -> Option<Body> {
         "loc" => Body::Location(Location {
             latitude: degrees(wire.lat, 90.0)?,
             longitude: degrees(wire.lng, 180.0)?,
-            address: owned(&wire.addr),
+            address: said(&wire.addr),
             map: None,
         }),
         // The vendor describes commands with `msg` and shows them with `action`.
@@ -204,6 +204,11 @@ fn understood(kind: &str, wire: &WireBody<'_>) -> Option<Body> {
 
 fn owned(text: &Option<WireText<'_>>) -> Option<String> {
     text.as_ref().map(|text| text.0.clone().into_owned())
+}
+
+/// A field the vendor requires, so that empty stands for absent.
+fn said(text: &Option<WireText<'_>>) -> Option<String> {
+    owned(text).filter(|text| !text.is_empty())
 }
 
 fn degrees(value: Option<Real>, limit: f64) -> Option<f64> {
@@ -246,7 +251,7 @@ fn decode_combined(wire: &WireBody<'_>) -> Combined {
     Combined {
         title: owned(&wire.title),
         summary: wire.summary.as_deref().map(|text| text.split('\n').map(str::to_owned).collect()).unwrap_or_default(),
-        fallback: owned(&wire.msg),
+        fallback: said(&wire.msg),
         level: wire.combine_level.and_then(Int::to_u32),
         file: (file != Media::default()).then_some(file),
         ..Combined::default()

@@ -90,8 +90,9 @@ async fn an_unknown_group_is_told_from_an_unknown_member() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
 
     let gone = r#"{"error":"resource_not_found","error_description":"username a doesn't exist!"}"#;
+    let out = r#"{"error":"forbidden_op","error_description":"users [a] are not members of this group!"}"#;
     let vendor = Vendor::start().await;
-    vendor.answer(404, gone).answer(404, gone).answer_with(200, "rest_group_remove_member_response.json");
+    vendor.answer(403, out).answer(404, gone).answer_with(200, "rest_group_remove_member_response.json");
     vendor.client().remove_members(&group(), &users(["a", "wei.chen"])).await.unwrap();
     let lines: Vec<_> = vendor.seen().into_iter().map(|seen| seen.line).collect();
     let line = |users: &str| format!("DELETE /acme-im/bridge/chatgroups/{GROUP}/users/{users}");
