@@ -125,7 +125,7 @@ fn every_fixture_is_used_by_a_test_and_every_row_names_a_fixture() {
         let at = source.find(&format!("fn {name}(")).unwrap_or_else(|| panic!("{test} does not exist"));
         let end = source[at..].find("\n}\n").map_or(source.len(), |end| at + end);
         for file in *files {
-            // The bodies of history tests reach their fixtures through a helper above them.
+            // History tests reach some fixtures through a function above them.
             let place = if module == "history" { source } else { &source[at..end] };
             assert!(place.contains(&format!("\"{file}\"")), "{test} does not use {file}");
         }
