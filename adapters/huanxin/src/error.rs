@@ -17,7 +17,7 @@ use crate::wire::Text;
 pub(crate) mod detail {
     /// The history file is too old, or not written yet.
     pub(crate) const UNSTORED: &str = "unstored";
-    /// A user named in the call does not exist, while the group may.
+    /// A user named in the call does not exist or is not a member, while the group may exist.
     pub(crate) const USERNAME: &str = "username";
 }
 
@@ -85,6 +85,7 @@ const TABLE: &[Row] = &[
     row(401, "", "", Unauthorized),
     row(403, "message_send_error", "", Forbidden),
     row(403, "forbidden_op", "already in", Conflict),
+    named(row(403, "forbidden_op", "not members", NotFound), detail::USERNAME),
     row(403, "forbidden_op", "unopened", Unsupported),
     row(403, "forbidden_op", "", Forbidden),
     row(403, "message_recall_error", "not_found", NotFound),

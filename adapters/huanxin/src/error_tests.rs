@@ -57,6 +57,7 @@ const DOCUMENTED: &[(u16, &str, &str, Option<u32>, Kind)] = &[
     (403, "message_send_error", "message send reach limit", None, Kind::RateLimited),
     (403, "message_send_error", "something else", None, Kind::Forbidden),
     (403, "forbidden_op", "user: a already in group: 1", None, Kind::Conflict),
+    (403, "forbidden_op", "users [a] are not members of this group!", None, Kind::NotFound),
     (403, "forbidden_op", "message recall service is unopened", None, Kind::Unsupported),
     (403, "forbidden_op", "", None, Kind::Forbidden),
     (403, "exceed_limit", "", None, Kind::Forbidden),

@@ -8,6 +8,7 @@ mod codec;
 mod config;
 mod error;
 mod limits;
+mod settings;
 mod sign;
 mod wire;
 

@@ -126,11 +126,7 @@ pub struct CallbackConfig {
 
 impl Default for CallbackConfig {
     fn default() -> Self {
-        Self {
-            window: Duration::from_secs(600),
-            pre_send_path: "pre-send".to_owned(),
-            server_messages: false,
-        }
+        Self { window: Duration::from_secs(600), pre_send_path: "pre-send".to_owned(), server_messages: false }
     }
 }
 
@@ -140,7 +136,10 @@ impl Default for CallbackConfig {
 pub struct HistoryConfig {
     /// The zone that hourly logs are named and written in; the data centre's when absent.
     pub log_zone: Option<LogZone>,
-    /// When an hour's log is taken as final after its hour. The vendor says within an hour, normally.
+    /// How long after its hour a log is first asked for. The vendor says it is there within an hour, normally.
+    #[serde(with = "humantime_serde")]
+    pub log_earliest: Duration,
+    /// How long after its hour a log is taken as final.
     #[serde(with = "humantime_serde")]
     pub log_final_after: Duration,
     /// The largest log, unpacked, in bytes; it is unpacked to a temporary file, never in memory.
@@ -165,6 +164,7 @@ impl Default for HistoryConfig {
     fn default() -> Self {
         Self {
             log_zone: None,
+            log_earliest: Duration::from_secs(20 * 60),
             log_final_after: Duration::from_secs(2 * 3600),
             max_log_bytes: 16 << 30,
             query_values: QueryValues::default(),
@@ -294,7 +294,9 @@ impl RongCloudConfig {
             "base_url: give either this or outbound.base_urls",
         );
         check(
-            !self.probe_user.is_empty() && self.probe_user.len() <= 64 && self.probe_user.bytes().all(provider::is_id_byte),
+            !self.probe_user.is_empty()
+                && self.probe_user.len() <= 64
+                && self.probe_user.bytes().all(provider::is_id_byte),
             "probe_user: must be a user id of the vendor",
         );
         check((1..=32).contains(&self.mark_key.chars().count()), "mark_key: must have 1 to 32 characters");
@@ -303,9 +305,16 @@ impl RongCloudConfig {
             "mark_key: this key of a content has a meaning already",
         );
         let path = self.callbacks.pre_send_path.as_str();
-        check(!path.is_empty() && path.trim_matches('/') == path, "callbacks.pre_send_path: must not be empty or begin or end with a slash");
+        check(
+            !path.is_empty() && path.trim_matches('/') == path,
+            "callbacks.pre_send_path: must not be empty or begin or end with a slash",
+        );
         check(!self.callbacks.window.is_zero(), "callbacks.window: must not be zero");
         check(self.history.query_max_span >= Duration::from_secs(1), "history.query_max_span: must be 1s or more");
+        check(
+            self.history.log_earliest <= self.history.log_final_after,
+            "history.log_earliest: must not exceed history.log_final_after",
+        );
         check(self.history.max_log_bytes > 0, "history.max_log_bytes: must not be zero");
         if let Some(end) = self.rooms.ends {
             check((60..=10_080).contains(&end.parts().1), "rooms.ends: must be 1h to 7d");

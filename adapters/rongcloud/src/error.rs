@@ -4,10 +4,10 @@
 //! RongCloud also puts failures into HTTP 200 (1015). Vendor document: the Server API status code table.
 
 use serde::Deserialize;
+use std::sync::Arc;
+use switchboard_contract::Clock;
 use switchboard_contract::{Error, ErrorKind, Result, Retry};
 use switchboard_outbound::{Classifier, VendorCall, VendorReply, foreign_answer, retry_after};
-use switchboard_contract::Clock;
-use std::sync::Arc;
 
 use crate::wire::lenient::Scalar;
 
@@ -169,12 +169,8 @@ mod tests {
     }
 
     fn check(status: u16, body: &str) -> Result<()> {
-        let reply = VendorReply {
-            status,
-            headers: HeaderMap::new(),
-            body: Bytes::from(body.to_owned()),
-            took: Duration::ZERO,
-        };
+        let reply =
+            VendorReply { status, headers: HeaderMap::new(), body: Bytes::from(body.to_owned()), took: Duration::ZERO };
         let call = VendorCall::once(Method::POST, "send", "direct", "/message/private/publish.json");
         RongCloudAnswers { clock: Arc::new(Stopped) }.check(&call, &reply)
     }

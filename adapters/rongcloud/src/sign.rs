@@ -12,9 +12,9 @@ use rand::Rng as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sha1::{Digest as _, Sha1};
+use std::sync::Arc;
 use switchboard_contract::{Clock, Error, ErrorKind, Result, Timestamp};
 use switchboard_outbound::{HeaderMap, HeaderName, HeaderValue, Signer, VendorCall};
-use std::sync::Arc;
 
 /// The unit of the time in a signed request. The vendor's pages say milliseconds, every official SDK sends seconds,
 /// and the service takes both.

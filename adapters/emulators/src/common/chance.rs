@@ -87,7 +87,7 @@ impl FaultEngine {
     #[must_use]
     pub fn is_dead(&self, domain: &str) -> bool {
         let state = self.state.lock();
-        state.faults.outage || state.faults.dead_domains.iter().any(|dead| dead == domain)
+        state.faults.outage || state.faults.dead_domains.iter().any(|dead| dead.trim_start_matches("http://") == domain)
     }
 
     /// Draws the fate of a REST call. `path` is the vendor's path as scripts spell it; `is_send` says whether the

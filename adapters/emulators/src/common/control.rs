@@ -12,6 +12,7 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use url::Url;
 
 use super::chance::FaultEngine;
 use super::faults::Faults;
@@ -39,6 +40,13 @@ pub trait Controlled: Send + Sync + 'static {
     fn describe(&self) -> Value;
     /// Acts as an end user: `POST /_emulator/users/{user}/{action}` with a JSON object.
     async fn act(&self, user: &str, action: &str, arguments: Value) -> Result<Value, ActionError>;
+    /// Sends callbacks to `url` from now on: `PUT /_emulator/callback_url {"url":…, "secret":…?}`. What is queued
+    /// already keeps the address it was made for. A vendor that signs with the app's own secret has no use for
+    /// `secret` and passes over it, so that one request suits every vendor.
+    ///
+    /// # Errors
+    /// When the vendor needs a secret and none came.
+    fn set_callback_url(&self, url: &str, secret: Option<&str>) -> Result<(), ActionError>;
     /// Resolves when no callback is queued or in flight.
     async fn wait_idle(&self);
 }
@@ -46,13 +54,14 @@ pub trait Controlled: Send + Sync + 'static {
 type Shared = State<Arc<dyn Controlled>>;
 
 /// Routes `/_emulator/…`:
-/// `GET state`, `GET ledger`, `GET|PUT faults`, `POST clock/advance {"ms":…}`, `POST idle`,
-/// `POST users/{user}/{action}`.
+/// `GET state`, `GET ledger`, `GET|PUT faults`, `PUT callback_url {"url":…, "secret":…?}`,
+/// `POST clock/advance {"ms":…}`, `POST idle`, `POST users/{user}/{action}`.
 pub fn control_router(controlled: Arc<dyn Controlled>) -> Router {
     Router::new()
         .route("/_emulator/state", get(state))
         .route("/_emulator/ledger", get(ledger))
         .route("/_emulator/faults", put(set_faults).get(faults))
+        .route("/_emulator/callback_url", put(set_callback_url))
         .route("/_emulator/clock/advance", post(advance))
         .route("/_emulator/idle", post(idle))
         .route("/_emulator/users/{user}/{action}", post(act))
@@ -85,6 +94,27 @@ async fn set_faults(State(emulator): Shared, Json(faults): Json<Faults>) -> Stat
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct CallbackUrl {
+    url: String,
+    secret: Option<String>,
+}
+
+async fn set_callback_url(State(emulator): Shared, Json(to): Json<CallbackUrl>) -> Response {
+    if !Url::parse(&to.url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+        return refused("`url` must be an absolute http or https address");
+    }
+    match emulator.set_callback_url(&to.url, to.secret.as_deref()) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(ActionError(reason)) => refused(&reason),
+    }
+}
+
+fn refused(reason: &str) -> Response {
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "error": reason }))).into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Advance {
     ms: u64,
 }
@@ -111,8 +141,6 @@ async fn act(
     let arguments = arguments.map_or_else(|| json!({}), |Json(arguments)| arguments);
     match emulator.act(&user, &action, arguments).await {
         Ok(result) => Json(result).into_response(),
-        Err(ActionError(reason)) => {
-            (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "error": reason }))).into_response()
-        }
+        Err(ActionError(reason)) => refused(&reason),
     }
 }

@@ -15,7 +15,7 @@ pub struct Faults {
     pub history: HistoryFaults,
     /// Every connection is closed without an answer, on every domain.
     pub outage: bool,
-    /// Domains (`host:port` as given by the emulator's base URLs) that close every connection while the others work.
+    /// Domains (the emulator's base URLs, or only their `host:port`) that close every connection while the others work.
     pub dead_domains: Vec<String>,
     /// Milliseconds the vendor's clock is ahead of the emulator's (negative: behind). Seen in `Date` headers and in
     /// every timestamp.

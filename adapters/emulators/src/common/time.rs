@@ -143,6 +143,19 @@ impl Time {
         }
     }
 
+    /// Tasks that wait on a manual clock now. A test that is about to advance it can first see that the one it means
+    /// has begun to wait. Always 0 for the system's clock.
+    #[must_use]
+    pub fn sleepers(&self) -> usize {
+        match &self.source {
+            Clock::System => 0,
+            Clock::Manual(manual) => {
+                let manual = manual.lock();
+                manual.sleepers.iter().filter(|sleeper| !sleeper.wake.is_closed()).count()
+            }
+        }
+    }
+
     /// Moves a manual clock forward and wakes every sleeper whose deadline is reached, in the order of deadlines.
     /// A woken task runs when the runtime next schedules it and reads the final time; one that then sleeps again
     /// counts from there. Has no effect on the system clock.
@@ -181,12 +194,12 @@ mod tests {
                 log.send(delay).ok();
             }));
         }
-        while sleepers(&time) < 3 {
+        while time.sleepers() < 3 {
             tokio::task::yield_now().await;
         }
         time.advance(Duration::from_millis(25));
         assert_eq!((seen.recv().await, seen.recv().await), (Some(10), Some(20)));
-        assert_eq!(sleepers(&time), 1);
+        assert_eq!(time.sleepers(), 1);
         time.advance(Duration::from_millis(5));
         assert_eq!(seen.recv().await, Some(30));
         assert_eq!(time.now_ms(), 1_030);
@@ -207,17 +220,10 @@ mod tests {
             let time = time.clone();
             async move { time.timeout(Duration::from_secs(10), std::future::pending::<()>()).await }
         });
-        while sleepers(&time) < 1 {
+        while time.sleepers() < 1 {
             tokio::task::yield_now().await;
         }
         time.advance(Duration::from_secs(10));
         assert_eq!(waiting.await.ok(), Some(Err(Elapsed)));
-    }
-
-    fn sleepers(time: &Time) -> usize {
-        match &time.source {
-            Clock::System => 0,
-            Clock::Manual(manual) => manual.lock().sleepers.len(),
-        }
     }
 }

@@ -10,8 +10,9 @@ use serde_json::Value;
 use super::data::Data;
 use super::error::ApiError;
 use super::model::User;
-use super::msync::Sessions;
+use super::msync::Links;
 use super::quotas::Quotas;
+use super::rules::CallbackRule;
 use super::settings::HuanxinSettings;
 use super::storage::Storage;
 use super::tokens::Tokens;
@@ -45,7 +46,7 @@ pub(crate) struct App {
     pub(crate) tokens: Mutex<Tokens>,
     pub(crate) sender: CallbackSender,
     pub(crate) storage: Arc<Mutex<Storage>>,
-    pub(crate) sessions: Mutex<Sessions>,
+    pub(crate) links: Mutex<Links>,
     /// Signs history addresses; drawn from the seed.
     pub(crate) url_key: [u8; 16],
     /// The listeners, for host discovery; set when the emulator starts.
@@ -65,10 +66,10 @@ impl App {
         let storage: Arc<Mutex<Storage>> = Arc::default();
         let hook = {
             let (storage, time) = (Arc::clone(&storage), time.clone());
-            let keep_ms = settings.callbacks.storage_keep_ms;
+            let (keep_ms, most) = (settings.callbacks.storage_keep_ms, settings.callbacks.storage_events);
             move |job: &crate::common::CallbackJob, reason: DropReason| {
                 if matches!(reason, DropReason::Attempts | DropReason::Banned) {
-                    storage.lock().keep(job.clone(), time.now_ms(), keep_ms);
+                    storage.lock().keep(job.clone(), time.now_ms(), keep_ms, most);
                 }
             }
         };
@@ -88,7 +89,7 @@ impl App {
             tokens: Mutex::default(),
             sender,
             storage,
-            sessions: Mutex::default(),
+            links: Mutex::default(),
             url_key,
             domains: OnceLock::new(),
             quotas: Mutex::default(),
@@ -102,6 +103,12 @@ impl App {
 
     pub(crate) fn change_settings(&self, change: impl FnOnce(&mut HuanxinSettings)) {
         change(Arc::make_mut(&mut self.settings.write()));
+    }
+
+    /// Replaces all rules by one that reports everything to `url`.
+    pub(crate) fn set_callback_url(&self, url: &str, secret: &str) {
+        let rule = CallbackRule::everything("rule1", url, secret);
+        self.change_settings(|settings| settings.callbacks.rules = vec![rule]);
     }
 
     pub(crate) fn now_ms(&self) -> i64 {

@@ -1,8 +1,12 @@
 //! Devices that come and go, and the contacts of their users.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::app::App;
 use super::events::GroupRef;
 use super::model::{Device, Group, User};
+use crate::common::Domains;
 
 impl App {
     pub(crate) fn resource_of(&self, user: &str) -> String {
@@ -46,29 +50,51 @@ impl App {
         let name = user.name.clone();
         drop(data);
         let gone: Vec<Device> = gone;
-        let mut sessions = self.sessions.lock();
-        gone.iter().for_each(|device| sessions.end(&name, &device.resource));
-        drop(sessions);
+        let mut links = self.links.lock();
+        gone.iter().for_each(|device| links.end(&name, &device.resource));
+        drop(links);
         gone
     }
 
-    /// Ends sessions and reports each; a user without devices leaves the rooms.
-    pub(crate) fn drop_devices(&self, user: &str, resource: Option<&str>, reason: &'static str) -> bool {
+    /// Ends logins and reports each. False when there was none.
+    pub(crate) fn drop_devices(self: &Arc<Self>, user: &str, resource: Option<&str>, reason: &'static str) -> bool {
         let gone = self.take_devices(user, resource);
         for device in &gone {
             self.emit(&self.status_event(user, device, reason));
         }
-        let rooms: Vec<GroupRef> = {
-            let data = self.data.lock();
-            let online = data.users.get(user).is_some_and(User::online);
-            let in_room = |group: &&Group| group.room && group.has(user) && group.owner != user;
-            let rooms = data.groups.values().filter(in_room).map(GroupRef::from);
-            if online || gone.is_empty() { Vec::new() } else { rooms.collect() }
-        };
-        for room in rooms {
-            // The user was in the room a moment ago; having left meanwhile is no failure.
-            let _ = self.leave(&room.id, &[user.to_owned()], "QUIT", user);
+        if !gone.is_empty() {
+            self.leave_rooms_later(user);
         }
         !gone.is_empty()
+    }
+
+    /// Members who stay offline leave the rooms by themselves; owners stay.
+    pub(crate) fn leave_rooms_later(self: &Arc<Self>, user: &str) {
+        let wait = Duration::from_millis(self.settings().users.room_leave_ms);
+        let user = user.to_owned();
+        self.later(wait, move |app| {
+            let rooms: Vec<GroupRef> = {
+                let data = app.data.lock();
+                let online = data.users.get(&user).is_some_and(User::online);
+                let in_room = |group: &&Group| group.room && group.has(&user) && group.owner != user && !online;
+                data.groups.values().filter(in_room).map(GroupRef::from).collect()
+            };
+            for room in rooms {
+                // Having left meanwhile is no failure.
+                let _ = app.leave(&room.id, std::slice::from_ref(&user), "QUIT", &user);
+            }
+        });
+    }
+
+    /// Does something after a wait of the vendor's clock, unless the emulator stops first.
+    pub(crate) fn later(self: &Arc<Self>, wait: Duration, work: impl FnOnce(&Arc<Self>) + Send + 'static) {
+        let app = Arc::clone(self);
+        let stopping = self.domains.get().map(Domains::stopping).unwrap_or_default();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = app.time.sleep(wait) => work(&app),
+                () = stopping.cancelled() => {}
+            }
+        });
     }
 }

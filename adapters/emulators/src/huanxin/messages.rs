@@ -94,11 +94,11 @@ impl App {
 
     /// Tells the open connections of these users that there is something to fetch.
     fn notify(&self, message: &Message, users: &[String]) {
-        let mut sessions = self.sessions.lock();
+        let mut links = self.links.lock();
         for user in users {
             let group = message.kind != ChatType::Chat;
             let queue = if group || message.from == *user { &message.to } else { &message.from };
-            sessions.tell(user, &Signal::New { queue: queue.clone(), group });
+            links.tell(user, &Signal::New { queue: queue.clone(), group });
         }
     }
 

@@ -304,8 +304,7 @@ impl HuanxinEmulator {
 
     /// Replaces all rules by one that reports everything to `url`.
     pub fn set_callback_url(&self, url: &str, secret: &str) {
-        let rule = CallbackRule::everything("rule1", url, secret);
-        self.app.change_settings(|settings| settings.callbacks.rules = vec![rule]);
+        self.app.set_callback_url(url, secret);
     }
 
     /// Changes knobs at run time. Delivery rules (timeout, concurrency, bans) are read at the start only.
@@ -364,6 +363,12 @@ impl Controlled for Control {
 
     async fn act(&self, user: &str, action: &str, arguments: Value) -> Result<Value, ActionError> {
         self.0.act(user, action, arguments).await
+    }
+
+    fn set_callback_url(&self, url: &str, secret: Option<&str>) -> Result<(), ActionError> {
+        let secret = secret.ok_or_else(|| ActionError("`secret` is missing: each rule has its own".to_owned()))?;
+        self.0.set_callback_url(url, secret);
+        Ok(())
     }
 
     async fn wait_idle(&self) {

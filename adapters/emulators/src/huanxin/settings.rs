@@ -51,13 +51,23 @@ pub struct TokenSettings {
     pub default_ttl_s: i64,
     /// `expires_in` of a token that never expires. *UNCONFIRMED*.
     pub never_expires_in: i64,
+    /// A second `inherit` request with `autoCreateUser` for a user created this many milliseconds ago is 409
+    /// `concurrent_operation_error`; documented for one second. Off by default, so that a standing clock does not block
+    /// logins.
+    pub auto_create_conflict_ms: i64,
     /// A new app token ends the earlier ones. *UNCONFIRMED*.
     pub new_revokes_old: bool,
 }
 
 impl Default for TokenSettings {
     fn default() -> Self {
-        Self { ttl_unit: TtlUnit::Seconds, default_ttl_s: 60 * 24 * 3600, never_expires_in: 0, new_revokes_old: false }
+        Self {
+            ttl_unit: TtlUnit::Seconds,
+            default_ttl_s: 60 * 24 * 3600,
+            never_expires_in: 0,
+            auto_create_conflict_ms: 0,
+            new_revokes_old: false,
+        }
     }
 }
 
@@ -77,6 +87,8 @@ pub struct UserSettings {
     pub devices_per_os: usize,
     /// Time until a lost network shows as a logout, milliseconds. Up to 5 minutes.
     pub lost_network_ms: u64,
+    /// Time after which an offline member leaves the rooms, milliseconds. 2 minutes.
+    pub room_leave_ms: u64,
     /// The presence add-on is bought.
     pub presence: bool,
 }
@@ -90,6 +102,7 @@ impl Default for UserSettings {
             fold_case: true,
             devices_per_os: 1,
             lost_network_ms: 300_000,
+            room_leave_ms: 120_000,
             presence: true,
         }
     }
@@ -318,6 +331,8 @@ pub struct CallbackSettings {
     pub push_results: bool,
     /// The paid store of failed callbacks is bought.
     pub storage: bool,
+    /// Events the store holds; the oldest slots go first.
+    pub storage_events: usize,
     /// Time an event stays in that store, milliseconds. 3 days.
     pub storage_keep_ms: i64,
 }
@@ -340,6 +355,7 @@ impl Default for CallbackSettings {
             moderation: false,
             push_results: false,
             storage: true,
+            storage_events: 100_000,
             storage_keep_ms: 3 * 24 * 3_600_000,
         }
     }

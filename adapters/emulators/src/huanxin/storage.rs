@@ -26,8 +26,11 @@ pub(crate) struct SlotInfo {
 }
 
 impl Storage {
-    pub(crate) fn keep(&mut self, job: CallbackJob, now_ms: i64, keep_ms: i64) {
+    pub(crate) fn keep(&mut self, job: CallbackJob, now_ms: i64, keep_ms: i64, most: usize) {
         self.slots.retain(|start, _| start.saturating_add(keep_ms) > now_ms);
+        while self.slots.values().map(|slot| slot.events.len()).sum::<usize>() >= most.max(1) {
+            self.slots.pop_first();
+        }
         self.slots.entry(ten_minutes(now_ms)).or_default().events.push(job);
     }
 

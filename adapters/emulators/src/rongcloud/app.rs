@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     callback::{ChatroomStatus, OnlineStatus, Signer},
-    callback_settings::CallbackSettings,
+    callback_settings::{CallbackSettings, CallbackUrls},
     reply::Refusal,
     settings::RongCloudSettings,
     state::{Core, Event},
@@ -86,6 +86,22 @@ impl App {
         };
         self.deliver(events);
         result
+    }
+
+    /// Changes settings while running.
+    pub(crate) fn update_settings(&self, change: impl FnOnce(&mut RongCloudSettings)) {
+        let mut core = self.core.lock();
+        let mut settings = RongCloudSettings::clone(&core.settings);
+        change(&mut settings);
+        core.set_settings(settings);
+    }
+
+    /// Sends every asynchronous callback to one address from now on.
+    pub(crate) fn set_callback_url(&self, url: &str) {
+        self.update_settings(|settings| {
+            let pre_send = settings.callbacks.urls.pre_send.take();
+            settings.callbacks.urls = CallbackUrls { pre_send, ..CallbackUrls::all(url) };
+        });
     }
 
     /// Hands callbacks to the sender; status events of one occasion share an array.

@@ -211,8 +211,7 @@ impl RongCloudEmulator {
 
     /// Sends every asynchronous callback to one address from now on.
     pub fn set_callback_url(&self, url: &str) {
-        let pre_send = self.settings().callbacks.urls.pre_send;
-        self.set_callback_urls(CallbackUrls { pre_send, ..CallbackUrls::all(url) });
+        self.app.set_callback_url(url);
     }
 
     /// Replaces the callback addresses.
@@ -229,10 +228,7 @@ impl RongCloudEmulator {
     /// Changes settings while running. Delivery rules of callbacks (timeout, attempts, concurrency, pause) and ledger bounds
     /// were fixed at the start.
     pub fn update_settings(&self, change: impl FnOnce(&mut RongCloudSettings)) {
-        let mut core = self.app.core.lock();
-        let mut settings = RongCloudSettings::clone(&core.settings);
-        change(&mut settings);
-        core.set_settings(settings);
+        self.app.update_settings(change);
     }
 
     /// Lets the moderation service judge a message: sends the audit callback. `false` when the message is unknown.
@@ -292,6 +288,11 @@ impl Controlled for Controls {
     async fn act(&self, user: &str, action: &str, arguments: Value) -> Result<Value, ActionError> {
         let user = EndUser { app: Arc::clone(&self.0), id: user.to_owned() };
         control::act(&user, action, arguments).await
+    }
+
+    fn set_callback_url(&self, url: &str, _secret: Option<&str>) -> Result<(), ActionError> {
+        self.0.set_callback_url(url);
+        Ok(())
     }
 
     async fn wait_idle(&self) {

@@ -213,7 +213,14 @@ async fn group_operations() {
     let wei = world.vendor.user("wei.chen");
     wei.login("android").unwrap();
     wei.logout();
-    let left = one(&world, &receiver, |callback| callback["operation"] == "LEAVE").await;
+    let events = |word: &'static str| move |callback: &Value| callback["operation"] == word;
+    one(&world, &receiver, |callback| callback["reason"] == "logout").await;
+    while world.vendor.time().sleepers() == 0 {
+        tokio::task::yield_now().await;
+    }
+    world.vendor.time().advance(std::time::Duration::from_secs(120));
+    receiver.wait_for(1).await;
+    let left = one(&world, &receiver, events("LEAVE")).await;
     shaped(&world, "callback_chatroom_leave.json", &left);
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use md5::{Digest, Md5};
 use serde_json::{Value, json};
 use switchboard_emulators::common::{CallbackFaults, DropReason, FaultAction, FaultStep, Faults};
 use switchboard_emulators::huanxin::HuanxinSettings;
@@ -26,6 +27,13 @@ async fn online_with(mut settings: HuanxinSettings) -> (World, Receiver) {
     world.vendor.wait_idle().await;
     receiver.drain();
     (world, receiver)
+}
+
+/// Waits until so many tasks wait for the clock to move.
+async fn asleep(world: &World, count: usize) {
+    while world.vendor.time().sleepers() < count {
+        tokio::task::yield_now().await;
+    }
 }
 
 fn ids(events: &[Value]) -> Vec<String> {
@@ -74,7 +82,7 @@ async fn ten_seconds_without_an_answer_are_a_failure() {
     event(&world).await;
     receiver.wait_for(1).await;
     world.vendor.time().advance(Duration::from_millis(9_999));
-    tokio::task::yield_now().await;
+    assert_eq!(world.vendor.time().sleepers(), 1, "still waiting for the answer");
     assert_eq!(world.vendor.ledger().counters().callback_failures, 0);
     world.vendor.time().advance(Duration::from_millis(1));
     world.vendor.wait_idle().await;
@@ -213,10 +221,7 @@ async fn delays_follow_the_clock() {
     let callbacks = CallbackFaults { delay_ms: Some((5_000, 5_000)), ..CallbackFaults::default() };
     world.vendor.set_faults(Faults { callbacks, ..Faults::default() });
     event(&world).await;
-    // The delivery task has to reach its wait before the clock moves.
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
+    asleep(&world, 1).await;
     assert_eq!(receiver.drain().len(), 0);
     world.vendor.time().advance(Duration::from_secs(5));
     world.vendor.wait_idle().await;
@@ -231,4 +236,34 @@ async fn the_callback_url_can_change_while_running() {
     world.vendor.user("lin_qiao").login("android").unwrap();
     world.vendor.wait_idle().await;
     assert_eq!((old.drain().len(), new.drain().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn the_callback_url_can_change_over_http_too() {
+    let (world, old) = wired().await;
+    let new = Receiver::start().await;
+    let put = |body: Value| {
+        let url = format!("{}/_emulator/callback_url", world.vendor.base_url());
+        let request = world.client.put(url).json(&body);
+        async move { request.send().await.unwrap().status().as_u16() }
+    };
+    for refused in [
+        json!({ "url": new.url }),
+        json!({ "url": "not a url", "secret": SECRET }),
+        json!({ "url": "ftp://127.0.0.1/hook", "secret": SECRET }),
+        json!({ "url": new.url, "secret": SECRET, "rule": "rule1" }),
+    ] {
+        assert_eq!(put(refused.clone()).await, 422, "{refused}");
+    }
+    world.vendor.user("lin_qiao").login("android").unwrap();
+    world.vendor.wait_idle().await;
+    assert_eq!((old.drain().len(), new.drain().len()), (1, 0), "a refused request changes nothing");
+    assert_eq!(put(json!({ "url": new.url, "secret": "another-secret" })).await, 204);
+    event(&world).await;
+    world.vendor.wait_idle().await;
+    assert!(old.drain().is_empty());
+    let seen = new.drain();
+    let text = |key: &str| seen[0][key].as_str().unwrap();
+    let signed = format!("{}another-secret{}", text("callId"), seen[0]["timestamp"]);
+    assert_eq!(text("security"), hex::encode(Md5::digest(signed)));
 }

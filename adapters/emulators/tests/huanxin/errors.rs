@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::support::{World, builder, fixture, sample, text_to};
+use switchboard_emulators::common::{FaultAction, FaultStep, Faults};
 use switchboard_emulators::huanxin::{HuanxinSettings, Zone};
 
 /// The status stands in the file's name. Only time and duration may differ.
@@ -37,6 +38,16 @@ async fn tokens_and_authentication() {
     let (status, unknown) = ask("YWMt0000000000000000000000000000000000000000000").await;
     assert_eq!((status, &unknown["error_description"]), (401, &json!("Unable to authenticate")));
     is_error("error_401_expired_token.json", &[], world.bare(Method::GET, "/users/wei.chen", None).await);
+    let script = vec![FaultStep::rest(1, "/users", FaultAction::Unauthorized)];
+    world.vendor.set_faults(Faults { script, ..Faults::default() });
+    is_error("error_401_oauth.json", &[], world.get("/users/wei.chen").await);
+    world.vendor.change_settings(|settings| settings.tokens.auto_create_conflict_ms = 1_000);
+    let inherit =
+        || world.post("/token", json!({ "grant_type": "inherit", "username": "new", "autoCreateUser": true }));
+    assert_eq!(inherit().await.0, 200);
+    is_error("error_409_concurrent_autocreate.json", &[], inherit().await);
+    world.vendor.time().advance(std::time::Duration::from_secs(1));
+    assert_eq!(inherit().await.0, 200);
     world.vendor.expire_tokens();
     is_error("error_401_expired_token.json", &[], world.get("/users/wei.chen").await);
 }

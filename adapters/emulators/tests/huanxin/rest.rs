@@ -93,7 +93,7 @@ async fn users_are_registered_read_listed_and_deleted() {
 }
 
 #[tokio::test]
-async fn sessions_states_and_bans() {
+async fn logins_states_and_bans() {
     let world = World::start().await;
     let lin = world.vendor.user("lin_qiao");
     let resource = lin.login("android").unwrap();
@@ -133,6 +133,7 @@ async fn the_offline_queue_is_counted_and_drained_by_a_login() {
     shaped(&world, "rest_offline_msg_count_response.json", &count);
     assert_eq!(count["data"]["wei.chen"], 1);
     let (_, state) = world.get(&format!("/users/wei.chen/offline_msg_status/{id}")).await;
+    same_shape(&sample("rest_offline_msg_status_response.json", &[("1502300411223344556", id)]), &state, "state");
     assert_eq!(state["data"][id], "undelivered");
     world.vendor.user("wei.chen").login("ios").unwrap();
     let (_, state) = world.get(&format!("/users/wei.chen/offline_msg_status/{id}")).await;
@@ -319,7 +320,10 @@ async fn files_go_up_and_down() {
     let mut body = fixture("rest_chatfile_lifetime_request.json");
     body["chatfile_ids"] = json!([entity["uuid"]]);
     let (_, reply) = world.call(Method::PUT, "/users/lin_qiao/chatfiles/lifetime", Some(body)).await;
-    assert_eq!(reply["data"][entity["uuid"].as_str().unwrap()], "success");
+    let uuid = entity["uuid"].as_str().unwrap();
+    let ids = [("6c2f5f40-5d1c-4b7e-9a53-0b1e2d3c4f55", uuid)];
+    same_shape(&sample("rest_chatfile_lifetime_response.json", &ids), &reply, "lifetime");
+    assert_eq!(reply["data"][uuid], "success");
     let file =
         Outgoing { body: json!({ "type": "file", "url": url }), ..Outgoing::text(Target::User("wei.chen".into()), "") };
     let id = world.vendor.user("lin_qiao").send(file).await.unwrap();

@@ -253,6 +253,30 @@ async fn the_callback_address_changes_while_running() {
 }
 
 #[tokio::test]
+async fn the_callback_address_changes_over_http_too() {
+    let (old, new) = (Receiver::start().await, Receiver::start().await);
+    let vendor = routed_to(&old, |_| ()).await;
+    let put = |body: serde_json::Value| {
+        let url = format!("{}/_emulator/callback_url", vendor.emulator.base_url());
+        let request = vendor.http.put(url).json(&body);
+        async move { request.send().await.unwrap().status().as_u16() }
+    };
+    for refused in [value!({}), value!({ "url": "not a url" }), value!({ "url": "ftp://127.0.0.1/" })] {
+        assert_eq!(put(refused.clone()).await, 422, "{refused}");
+    }
+    say(&vendor, "one").await;
+    assert_eq!(old.take(1).await.len(), 1, "a refused request changes nothing");
+    for body in [value!({ "url": new.url }), value!({ "url": new.url, "secret": "of no use here" })] {
+        assert_eq!(put(body).await, 204);
+        say(&vendor, "two").await;
+        let seen = new.take(1).await;
+        assert!(verified(&seen[0], "timestamp"), "signed with the app's secret");
+    }
+    vendor.emulator.wait_idle().await;
+    assert!(old.arrived().is_empty());
+}
+
+#[tokio::test]
 async fn recalls_through_the_server_api_may_stay_untold() {
     let receiver = Receiver::start().await;
     let urls = CallbackUrls { message_operation: Some(receiver.url.clone()), ..CallbackUrls::default() };

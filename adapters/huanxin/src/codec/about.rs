@@ -8,7 +8,7 @@ use switchboard_contract::{
 
 use super::item::{Context, Scene};
 use super::{ext, keys};
-use crate::wire::{ReactedMessage, Reactions};
+use crate::wire::{ReactedMessage, Reactions, object};
 
 pub(super) fn recall(context: &Context<'_>) -> Option<Inbound> {
     let (item, payload) = (context.item, context.payload);
@@ -105,10 +105,10 @@ pub(super) fn contact(context: &Context<'_>) -> Option<Inbound> {
 
 /// One callback holds several messages with several reactions each; every change of one user is an event.
 pub(super) fn reactions(context: &Context<'_>) -> Option<Vec<Inbound>> {
-    let list: Reactions<'_> = serde_json::from_str(context.raw_payload()?.get()).ok()?;
+    let list: Reactions<'_> = object(context.raw_payload()?.get().as_bytes()).ok()?;
     let mut events = Vec::new();
     for raw in list.data {
-        let message: ReactedMessage<'_> = serde_json::from_str(raw.get()).ok()?;
+        let message: ReactedMessage<'_> = object(raw.get().as_bytes()).ok()?;
         let place = reacted_place(context, &message)?;
         for entry in &message.reactions {
             for op in &entry.op {
@@ -179,6 +179,17 @@ pub(super) fn moderation(context: &Context<'_>) -> Option<Inbound> {
     );
     let key = keys::joined(KeyClass::Moderation, &[target.as_str(), &verdict]);
     Some(context.event(key, place?, InboundData::Moderation { target, verdict, detail }))
+}
+
+/// A question about a message, not the message: if it passes, its own callback brings it under the same id.
+pub(super) fn pre_send(context: &Context<'_>) -> Option<Inbound> {
+    let target = VendorMessageId::from(context.item.msg_id.as_deref()?);
+    let from = context.codec.user(context.sender()?);
+    let body = context.body()?;
+    let detail = serde_json::json!({ "stage": "pre_send", "from": from, "body": body.kind() });
+    let key = keys::joined(KeyClass::Moderation, &["pre-send", target.as_str()]);
+    let data = InboundData::Moderation { target, verdict: "requested".to_owned(), detail };
+    Some(context.event(key, context.place()?, data))
 }
 
 pub(super) fn push(context: &Context<'_>) -> Option<Inbound> {

@@ -12,7 +12,7 @@ use switchboard_contract::{
 };
 
 use crate::limits::MAX_CUSTOM_ENTRIES;
-use crate::wire::{Int, Real, Size, Text as WireText, WireBody};
+use crate::wire::{Int, Real, Size, Text as WireText, WireBody, object};
 
 const COMBINED: &str = "sub_combine";
 
@@ -110,7 +110,7 @@ fn encode_location(location: &Location) -> Result<Map<String, Value>> {
     Ok(fields([
         ("lat", Some(location.latitude.to_string().into())),
         ("lng", Some(location.longitude.to_string().into())),
-        ("addr", text(&location.address)),
+        ("addr", Some(location.address.as_deref().unwrap_or_default().into())),
     ]))
 }
 
@@ -159,7 +159,7 @@ fn encode_combined(combined: &Combined) -> Result<Map<String, Value>> {
         ("subType", Some(COMBINED.into())),
         ("title", text(&combined.title)),
         ("summary", summary),
-        ("msg", text(&combined.fallback)),
+        ("msg", Some(combined.fallback.as_deref().unwrap_or_default().into())),
         ("combineLevel", combined.level.map(Value::from)),
         ("url", text(&file.url)),
         ("filename", text(&file.name)),
@@ -172,7 +172,7 @@ fn encode_combined(combined: &Combined) -> Result<Map<String, Value>> {
 /// What cannot be understood is kept byte for byte.
 pub(crate) fn decode(raw: &RawValue, kind: Option<&str>) -> Body {
     let keep = |kind: &str| Body::Unrecognised(Unrecognised::keep(kind, raw.get().as_bytes()));
-    let Ok(wire) = serde_json::from_str::<WireBody<'_>>(raw.get()) else { return keep(kind.unwrap_or("body")) };
+    let Ok(wire) = object::<WireBody<'_>>(raw.get().as_bytes()) else { return keep(kind.unwrap_or("body")) };
     let kind = kind.or(wire.kind.as_deref()).unwrap_or_default();
     understood(kind, &wire).unwrap_or_else(|| keep(kind))
 }
@@ -188,7 +188,7 @@ fn understood(kind: &str, wire: &WireBody<'_>) -> Option<Body> {
         "loc" => Body::Location(Location {
             latitude: degrees(wire.lat, 90.0)?,
             longitude: degrees(wire.lng, 180.0)?,
-            address: owned(&wire.addr),
+            address: said(&wire.addr),
             map: None,
         }),
         // The vendor describes commands with `msg` and shows them with `action`.
@@ -206,6 +206,11 @@ fn owned(text: &Option<WireText<'_>>) -> Option<String> {
     text.as_ref().map(|text| text.0.clone().into_owned())
 }
 
+/// A field the vendor requires, so that empty stands for absent.
+fn said(text: &Option<WireText<'_>>) -> Option<String> {
+    owned(text).filter(|text| !text.is_empty())
+}
+
 fn degrees(value: Option<Real>, limit: f64) -> Option<f64> {
     value.map(|Real(value)| value).filter(|value| value.abs() <= limit)
 }
@@ -217,7 +222,7 @@ fn narrow<T>(value: Option<Int>, fit: fn(Int) -> Option<T>) -> Option<Option<T>>
 
 fn decode_media(wire: &WireBody<'_>) -> Option<Media> {
     // Some clients write `size` as a number of bytes; only the form with pixels says something new.
-    let size = wire.size.and_then(|raw| serde_json::from_str::<Size>(raw.get()).ok());
+    let size = wire.size.and_then(|raw| object::<Size>(raw.get().as_bytes()).ok());
     let (width, height) = size.map_or((None, None), |size| (size.width, size.height));
     let (url, secret) = (owned(&wire.thumb), owned(&wire.thumb_secret));
     let thumbnail = (url.is_some() || secret.is_some()).then(|| Thumbnail { url, secret, ..Thumbnail::default() });
@@ -246,7 +251,7 @@ fn decode_combined(wire: &WireBody<'_>) -> Combined {
     Combined {
         title: owned(&wire.title),
         summary: wire.summary.as_deref().map(|text| text.split('\n').map(str::to_owned).collect()).unwrap_or_default(),
-        fallback: owned(&wire.msg),
+        fallback: said(&wire.msg),
         level: wire.combine_level.and_then(Int::to_u32),
         file: (file != Media::default()).then_some(file),
         ..Combined::default()

@@ -15,7 +15,7 @@ use super::about::may_lack_signature;
 use super::item::{ItemCodec, Source};
 use crate::config::{CallbackConfig, UnsignedPolicy};
 use crate::sign::callback_is_signed;
-use crate::wire::{Probe, StageProbe};
+use crate::wire::{Probe, StageProbe, object};
 
 /// Verifies and decodes the callbacks of one app.
 #[derive(Clone, Debug)]
@@ -41,8 +41,7 @@ impl HuanxinCallbacks {
 
     fn check(&self, body: &[u8], now: Timestamp) -> Result<bool, Rejection> {
         let malformed = |why: &str| Rejection::Malformed(why.to_owned());
-        let probe: Probe<'_> =
-            serde_json::from_slice(body).map_err(|_| malformed("body: not a JSON object of text fields"))?;
+        let probe: Probe<'_> = object(body).map_err(|_| malformed("body: not a JSON object of text fields"))?;
         if probe.appkey.as_deref().is_some_and(|app_key| app_key != self.app_key) {
             return Err(Rejection::WrongApp);
         }
@@ -83,10 +82,9 @@ impl CallbackCodec for HuanxinCallbacks {
         self.items.decode(&raw.body, Source::Callback, raw.received_at)
     }
 
-    /// A pre-send request has no `eventType` and none of the marks of the other events without one. The message in it
-    /// is only proposed: what it decodes to happened when the verdict let it pass.
+    /// A pre-send request has no `eventType` and none of the marks of the other events without one.
     fn stage(&self, callback: &RawCallback) -> CallbackStage {
-        let Ok(probe) = serde_json::from_slice::<StageProbe<'_>>(&callback.body) else { return CallbackStage::After };
+        let Ok(probe) = object::<StageProbe<'_>>(&callback.body) else { return CallbackStage::After };
         let bare =
             probe.event_type.is_none() && probe.event.is_none() && probe.status.is_none() && probe.step.is_none();
         let chat = matches!(probe.chat_type.as_deref(), Some("chat" | "group" | "groupchat" | "chatroom"));

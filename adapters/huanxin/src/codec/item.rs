@@ -9,7 +9,7 @@ use switchboard_contract::{
 
 use super::ext::{self, Reserved};
 use super::{about, body, groups, keys};
-use crate::wire::{Item, Payload, Text};
+use crate::wire::{Item, Payload, Text, object};
 
 /// Where an item was found: the vendor's words differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,12 +76,12 @@ impl ItemCodec {
 
     /// Decodes one item. `seen_at` stands in where the item carries no time.
     pub(crate) fn decode(&self, raw: &Bytes, source: Source, seen_at: Timestamp) -> Vec<Inbound> {
-        let Ok(item) = serde_json::from_slice::<Item<'_>>(raw) else {
+        let Ok(item) = object::<Item<'_>>(raw) else {
             return vec![unrecognised("malformed", raw, seen_at)];
         };
         let sent_at = item.timestamp.map_or(seen_at, |time| Timestamp(time.0));
         // Kinds without a readable payload are told from the item alone.
-        let payload = item.payload.map(|raw| serde_json::from_str::<Payload<'_>>(raw.get()));
+        let payload = item.payload.map(|raw| object::<Payload<'_>>(raw.get().as_bytes()));
         let payload = match payload.transpose() {
             Ok(payload) => payload.unwrap_or_default(),
             Err(_) if item.event.is_some() => Payload::default(),
@@ -173,8 +173,10 @@ impl Context<'_> {
     fn message(&self) -> Option<Inbound> {
         let item = self.item;
         let offline = match item.event_type.as_deref() {
-            // Older event names carry the body's type: `chat:txt`, `chatroom:img`.
+            // Records have no event type, and neither have pre-send requests.
+            None if self.source == Source::Callback => return about::pre_send(self),
             None | Some("chat") => false,
+            // Older event names carry the body's type: `chat:txt`, `chatroom:img`.
             Some("chat_offline") => true,
             Some(older) if older.starts_with("chat:") || older.starts_with("chatroom:") => false,
             Some(_) => return None,

@@ -15,6 +15,7 @@
 //! | contact | contact | `user/peer/operation/msg_id` | |
 //! | reaction | reaction | `message/reaction/user/created or deleted/time` | one callback holds several |
 //! | moderation | moderation | `message/verdict` | |
+//! | pre-send request | moderation | `pre-send/msg_id` | a question; the message itself comes when it passed |
 //! | offline push | push | `msg_id/recipient/status` | |
 //! | anything else | unrecognised | hash of the content without `callId` and `security` | |
 //!

@@ -9,6 +9,18 @@ use serde_json::value::RawValue;
 pub(crate) use rest::*;
 pub(crate) use scalar::{Int, Real, Text};
 
+/// Reads a JSON object. Derived deserialisers take a list for a struct, field by field; the vendor writes none, so a list
+/// is not understood.
+///
+/// # Errors
+/// As serde's, and for anything but an object.
+pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Result<T> {
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return Err(serde::de::Error::custom("not an object"));
+    }
+    serde_json::from_slice(json)
+}
+
 /// What verification needs of a callback; the rest is skipped without being built.
 #[derive(Deserialize)]
 pub(crate) struct Probe<'a> {

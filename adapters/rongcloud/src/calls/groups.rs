@@ -72,10 +72,8 @@ impl RongCloud {
     }
 
     async fn room_members(&self, id: &VendorGroupId) -> Result<Vec<VendorUserId>> {
-        let form = Form::new()
-            .pair("chatroomId", id.as_str())
-            .pair("count", MAX_ROOM_MEMBERS.to_string())
-            .pair("order", "1");
+        let form =
+            Form::new().pair("chatroomId", id.as_str()).pair("count", MAX_ROOM_MEMBERS.to_string()).pair("order", "1");
         let reply = self.post("members", group::GENERAL, "/chatroom/user/query.json", form).await?;
         let members: MembersReply = read(&reply, "members")?;
         if members.total.is_some_and(|total| total > members.users.len() as u64) {
@@ -107,7 +105,11 @@ impl Groups for RongCloud {
             return Err(Error::invalid("id", "the business names groups and rooms at this vendor"));
         };
         check_id("id", id.as_str())?;
-        if group.room { self.create_room(id, group).await? } else { self.create_group(id, group).await? }
+        if group.room {
+            self.create_room(id, group).await?
+        } else {
+            self.create_group(id, group).await?
+        }
         Ok(id.clone())
     }
 

@@ -58,10 +58,7 @@ fn sent(target: &Target, reply: PublishReply) -> Vec<SentTo> {
         Target::Users(users) | Target::System(users) => {
             let mut told: std::collections::HashMap<String, VendorMessageId> =
                 reply.ids.into_iter().filter_map(|entry| Some((entry.user?, id(entry.uid)?))).collect();
-            users
-                .iter()
-                .map(|user| SentTo { user: Some(user.clone()), id: told.remove(user.as_str()) })
-                .collect()
+            users.iter().map(|user| SentTo { user: Some(user.clone()), id: told.remove(user.as_str()) }).collect()
         }
         Target::Group { .. } | Target::Room { .. } => {
             vec![SentTo { user: None, id: reply.ids.into_iter().find_map(|entry| id(entry.uid)) }]

@@ -1,7 +1,9 @@
 //! A message as a request: which path, which fields, and what cannot be asked for there. Pure.
 
 use serde::Serialize;
-use switchboard_contract::{Error, ErrorKind, OutboundMessage, Result, SendOptions, Target, VendorGroupId, VendorUserId};
+use switchboard_contract::{
+    Error, ErrorKind, OutboundMessage, Result, SendOptions, Target, VendorGroupId, VendorUserId,
+};
 use switchboard_outbound::{CallBody, Method, VendorCall};
 
 use crate::codec::{Beside, Codec, Encoded};
@@ -97,9 +99,7 @@ impl Publish<'_> {
     }
 
     fn to<T: AsRef<str>>(&self, field: &str, targets: impl IntoIterator<Item = T>) -> Form {
-        Form::new()
-            .pair("fromUserId", self.message.from.as_str())
-            .pairs(field, targets)
+        Form::new().pair("fromUserId", self.message.from.as_str()).pairs(field, targets)
     }
 
     fn content(&self, form: Form) -> Form {
@@ -160,11 +160,7 @@ impl Publish<'_> {
             return Ok(self.call(group::GROUP, "/statusmessage/group/publish.json", 1, body));
         }
         // A directed message has no say over its push.
-        let form = if directed {
-            form.maybe("pushContent", options.push_text.as_deref())
-        } else {
-            self.push(form)
-        };
+        let form = if directed { form.maybe("pushContent", options.push_text.as_deref()) } else { self.push(form) };
         let form = form.flag("isPersisted", true).flag("isMentioned", self.mentioned);
         Ok(self.call(group::GROUP, "/message/group/publish.json", 1, CallBody::Form(form.into_bytes())))
     }

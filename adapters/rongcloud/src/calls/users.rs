@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use switchboard_contract::{
-    Error, LoginToken, PresenceState, Result, UserLimits, UserProfile, Users, VendorUserId,
-};
+use switchboard_contract::{Error, LoginToken, PresenceState, Result, UserLimits, UserProfile, Users, VendorUserId};
 
 use super::publish::check_id;
 use crate::limits::{MAX_AVATAR, MAX_BAN_MINUTES, MAX_NAME, group};
@@ -42,8 +40,8 @@ impl RongCloud {
         check_id("user", user.as_str())?;
         let form = Form::new().pair("userId", user.as_str());
         let reply = self.post("presence", group::GENERAL, "/user/checkOnline.json", form).await?;
-        let answer: OnlineReply<'_> = serde_json::from_slice(&reply.body)
-            .map_err(|error| reply.undecodable(error).with_operation("presence"))?;
+        let answer: OnlineReply<'_> =
+            serde_json::from_slice(&reply.body).map_err(|error| reply.undecodable(error).with_operation("presence"))?;
         Ok(match answer.status.integer() {
             Some(1) => PresenceState::Online,
             Some(0) => PresenceState::Offline,

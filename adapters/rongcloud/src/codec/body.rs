@@ -31,17 +31,7 @@ const GIF_FORMAT: &str = "gif";
 pub(crate) fn is_canonical(object_name: &str) -> bool {
     matches!(
         object_name,
-        TEXT | IMAGE
-            | GIF
-            | VOICE
-            | VOICE_FILE
-            | VIDEO
-            | FILE
-            | LOCATION
-            | COMMAND
-            | NOTICE
-            | COMBINED
-            | COMBINED_2
+        TEXT | IMAGE | GIF | VOICE | VOICE_FILE | VIDEO | FILE | LOCATION | COMMAND | NOTICE | COMBINED | COMBINED_2
     )
 }
 
@@ -139,13 +129,7 @@ fn film(wire: Film) -> Body {
 }
 
 fn document(wire: Document) -> Body {
-    Body::File(Media {
-        url: wire.url,
-        name: wire.name,
-        size: wire.size.0,
-        format: wire.format,
-        ..Media::default()
-    })
+    Body::File(Media { url: wire.url, name: wire.name, size: wire.size.0, format: wire.format, ..Media::default() })
 }
 
 fn location(wire: Place) -> Body {
@@ -237,10 +221,7 @@ fn encode_image(media: &Media, out: Out<'_>) -> Result<Encoded> {
     }
     let (content, thumbnail_width, thumbnail_height) = thumbnail_parts(media)?;
     let (name, format) = (media.name.clone(), media.format.clone());
-    out.write(
-        IMAGE,
-        Picture { content, url, thumbnail_width, thumbnail_height, name, size, format, width, height },
-    )
+    out.write(IMAGE, Picture { content, url, thumbnail_width, thumbnail_height, name, size, format, width, height })
 }
 
 fn encode_audio(media: &Media, out: Out<'_>) -> Result<Encoded> {

@@ -40,12 +40,11 @@ pub(crate) fn write(ext: &Ext, mark: Option<&str>, mark_key: &str) -> Result<Opt
     if ext.is_empty() && mark.is_none() {
         return Ok(None);
     }
-    if mark.is_none() && ext.len() == 1 {
-        if let Some(Value::String(text)) = ext.get(PLAIN) {
-            if !text.is_empty() && as_object(text).is_none() {
-                return Ok(Some(text.clone()));
-            }
-        }
+    if let (None, 1, Some(Value::String(text))) = (mark, ext.len(), ext.get(PLAIN))
+        && !text.is_empty()
+        && as_object(text).is_none()
+    {
+        return Ok(Some(text.clone()));
     }
     let mut object = ext.clone();
     if let Some(mark) = mark {

@@ -1,9 +1,7 @@
 //! Contents that belong to the business: custom types, and built-in types without a canonical body.
 
 use serde_json::{Map, Value};
-use switchboard_contract::{
-    Body, Custom, Error, Ext, Native, Result, Unrecognised, VendorKind, VendorUserId,
-};
+use switchboard_contract::{Body, Custom, Error, Ext, Native, Result, Unrecognised, VendorKind, VendorUserId};
 
 use super::{Beside, Decoded, Encoded, MAX_OBJECT_NAME, body, extra, mentions, to_json};
 use crate::VENDOR;

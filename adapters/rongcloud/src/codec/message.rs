@@ -39,15 +39,13 @@ impl Codec {
         if let Some(inbound) = side_effect(&record) {
             return inbound;
         }
-        let Decoded { body, ext, mark, mentions_everyone, mentions } =
-            self.decode(record.object_name, record.content);
+        let Decoded { body, ext, mark, mentions_everyone, mentions } = self.decode(record.object_name, record.content);
         let id = VendorMessageId::from(record.uid);
         let from = VendorUserId::from(record.from);
         if !record.original_uid.is_empty() {
             let target = VendorMessageId::from(record.original_uid);
             let key = EventKey::new(KeyClass::Edit, format!("{target}/{id}"));
-            let data =
-                InboundData::Edit { target, version: None, by: Some(from), body: Some(body), ext: Some(ext) };
+            let data = InboundData::Edit { target, version: None, by: Some(from), body: Some(body), ext: Some(ext) };
             // The mark names a send, and an edit is none: it is taken out and not passed on.
             return record.event(key, data, None);
         }

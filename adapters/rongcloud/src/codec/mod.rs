@@ -17,6 +17,8 @@ mod free;
 mod mentions;
 mod message;
 mod place;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::sync::Arc;

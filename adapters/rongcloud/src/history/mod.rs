@@ -55,7 +55,7 @@ fn hour_name(hour: Timestamp, zone: LogZone) -> Result<String> {
 impl HistoryFiles for RongCloud {
     fn limits(&self) -> HistoryFileLimits {
         HistoryFileLimits {
-            earliest: Duration::ZERO,
+            earliest: self.inner.config.history.log_earliest,
             final_after: self.inner.config.history.log_final_after,
             kept: 3 * DAY,
             own_sends: true,

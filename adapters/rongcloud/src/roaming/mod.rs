@@ -7,17 +7,17 @@ mod walk;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Map, Value, json};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 use switchboard_contract::{
-    ConversationKind, Error, ErrorKind, Inbound, InboundPlace, Result, Roaming, RoamingLimits, RoamingPage, RoamingQuery, Target,
-    Timestamp, VendorUserId,
+    ConversationKind, Error, ErrorKind, Inbound, InboundPlace, Result, Roaming, RoamingLimits, RoamingPage,
+    RoamingQuery, Target, Timestamp, VendorUserId,
 };
 use switchboard_outbound::{CallBody, Method, VendorCall};
 
 use self::walk::{Ask, Seen, Walk};
-use crate::codec::{Codec, DEFAULT_CHANNEL, Record, from_text_or_object, unrecognised};
 use crate::calls::check_id;
+use crate::codec::{Codec, DEFAULT_CHANNEL, Record, from_text_or_object, unrecognised};
 use crate::config::QueryValues;
 use crate::limits::{MAX_PAGE, group};
 use crate::provider::RongCloud;
@@ -120,7 +120,9 @@ impl Roaming for RongCloud {
         for raw in &answer.data {
             match Found::read(raw) {
                 Some(item) => found.push(item),
-                None => items.push(unrecognised("history_item", reply.body.slice_ref(raw.get().as_bytes()), query.until)),
+                None => {
+                    items.push(unrecognised("history_item", reply.body.slice_ref(raw.get().as_bytes()), query.until))
+                }
             }
         }
         if found.is_empty() && !items.is_empty() {
@@ -131,9 +133,9 @@ impl Roaming for RongCloud {
         let seen: Vec<Seen<'_>> = found.iter().map(|found| Seen { at: found.at, id: found.id() }).collect();
         let step = walk.step(&seen, limit as usize, ask.size);
         let viewer = query.viewer.as_str();
-        items.extend(step.taken.iter().map(|index| {
-            found[*index].inbound(&conversation, viewer, &self.inner.codec, &reply.body)
-        }));
+        items.extend(
+            step.taken.iter().map(|index| found[*index].inbound(&conversation, viewer, &self.inner.codec, &reply.body)),
+        );
         Ok(RoamingPage { items, next: step.next.map(|walk| walk.cursor()) })
     }
 }

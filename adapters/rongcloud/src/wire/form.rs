@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn empty_values_are_absent_and_lists_repeat() {
-        let form = RouteForm::parse(b"msgUID=u&originalMsgUID=&groupUserIds=a&groupUserIds=b&timestamp=9&msgTimestamp=1");
+        let form =
+            RouteForm::parse(b"msgUID=u&originalMsgUID=&groupUserIds=a&groupUserIds=b&timestamp=9&msgTimestamp=1");
         assert_eq!(form.uid.as_deref(), Some("u"));
         assert_eq!(form.original_uid, None);
         assert_eq!(form.audience, ["a", "b"]);

@@ -66,7 +66,14 @@ fn inherit(call: &Call, body: &Fields) -> Answer {
         Err(error) => return Err(error.clone()),
     }
     let name = user_name(call, body)?;
-    if !call.app.data.lock().users.contains_key(&name) {
+    let created_ms = call.app.data.lock().users.get(&name).map(|user| user.created_ms);
+    let conflict_ms = call.app.settings().tokens.auto_create_conflict_ms;
+    if body.flag("autoCreateUser") == Some(true)
+        && created_ms.is_some_and(|created_ms| call.app.now_ms() - created_ms < conflict_ms)
+    {
+        return Err(ApiError::new(409, "concurrent_operation_error", "concurrency create app user failed"));
+    }
+    if created_ms.is_none() {
         if body.flag("autoCreateUser") != Some(true) {
             return Err(ApiError::new(404, "invalid_grant", "user not found"));
         }

@@ -1,4 +1,4 @@
-//! Users: registration, bans, sessions, online state, offline queues, global mutes.
+//! Users: registration, bans, logins, online state, offline queues, global mutes.
 
 use std::sync::Arc;
 
@@ -193,7 +193,7 @@ async fn delete_many(call: Call, _: AppOnly) -> Answer {
     Ok(listed(&call, entities, cursor))
 }
 
-fn remove(app: &App, name: &str) -> Result<Value, ApiError> {
+fn remove(app: &Arc<App>, name: &str) -> Result<Value, ApiError> {
     let name = app.fold(name);
     app.with_user(&name, |_| ())?;
     app.drop_devices(&name, None, "logout");

@@ -159,7 +159,7 @@ impl EndUser {
             replaced
         };
         for old in &replaced {
-            self.app.sessions.lock().end(&self.name, &old.resource);
+            self.app.links.lock().end(&self.name, &old.resource);
             self.app.emit(&self.app.status_event(&self.name, old, "replaced"));
         }
         self.app.emit(&self.app.status_event(&self.name, &device, "login"));
@@ -188,7 +188,7 @@ impl EndUser {
         self.login(os)
     }
 
-    /// Logs every device out. Rooms are left.
+    /// Logs every device out. Rooms are left when the user stays away.
     pub fn logout(&self) {
         self.app.drop_devices(&self.name, None, "logout");
     }
@@ -196,10 +196,10 @@ impl EndUser {
     /// Loses the network: offline at once, reported as a logout only after the configured time.
     pub fn lose_network(&self) {
         let devices = self.app.take_devices(&self.name, None);
-        let (app, name) = (Arc::clone(&self.app), self.name.clone());
-        let wait = Duration::from_millis(app.settings().users.lost_network_ms);
-        tokio::spawn(async move {
-            app.time.sleep(wait).await;
+        self.app.leave_rooms_later(&self.name);
+        let name = self.name.clone();
+        let wait = Duration::from_millis(self.app.settings().users.lost_network_ms);
+        self.app.later(wait, move |app| {
             for device in devices {
                 app.emit(&app.status_event(&name, &device, "logout"));
             }

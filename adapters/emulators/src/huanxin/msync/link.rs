@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use axum::extract::ws::{Message as Packet, WebSocket, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, State};
 use axum::response::Response;
 use bytes::Bytes;
 use prost::Message as _;
@@ -17,25 +17,29 @@ use super::Signal;
 use super::content::{to_body, to_ext};
 use super::roaming::{jid, meta};
 use super::wire::{self, Body, Frame, Jid, Meta, Notice, Provision, Status, SyncDown, SyncUp, Unread, UnreadDown};
-use crate::common::ActionError;
+use crate::common::{ActionError, Connection};
 
 /// `GET /websocket`.
-pub(crate) async fn connect(State(app): State<Arc<App>>, upgrade: WebSocketUpgrade) -> Response {
-    upgrade.on_upgrade(move |socket| serve(app, socket))
+pub(crate) async fn connect(
+    State(app): State<Arc<App>>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    upgrade.on_upgrade(move |socket| serve(app, connection, socket))
 }
 
-async fn serve(app: Arc<App>, mut socket: WebSocket) {
+async fn serve(app: Arc<App>, connection: Connection, mut socket: WebSocket) {
     let stopping = app.domains.get().map(crate::common::Domains::stopping).unwrap_or_default();
-    let Some(mut session) = provision(&app, &mut socket).await else { return };
+    let Some(mut link) = provision(&app, &mut socket).await else { return };
     loop {
         let outgoing = tokio::select! {
             () = stopping.cancelled() => break,
-            signal = session.signals.recv() => match signal {
-                Some(Signal::New { queue, group }) => Some(session.notice(&queue, group)),
+            signal = link.signals.recv() => match signal {
+                Some(Signal::New { queue, group }) => Some(link.notice(&queue, group)),
                 Some(Signal::Ended) | None => break,
             },
             packet = socket.recv() => match packet {
-                Some(Ok(Packet::Binary(bytes))) => match session.answer(&bytes).await {
+                Some(Ok(Packet::Binary(bytes))) => match link.answer(&bytes).await {
                     Step::Reply(frame) => Some(frame),
                     Step::Nothing => None,
                     Step::End => break,
@@ -44,13 +48,17 @@ async fn serve(app: Arc<App>, mut socket: WebSocket) {
                 Some(Err(_)) | None => break,
             },
         };
+        if app.faults.is_dead(connection.domain()) {
+            connection.cut();
+            break;
+        }
         if let Some(frame) = outgoing
             && socket.send(packet(&frame)).await.is_err()
         {
             break;
         }
     }
-    app.drop_devices(&session.name, Some(&session.resource), "logout");
+    app.drop_devices(&link.name, Some(&link.resource), "logout");
     // The peer may be gone already.
     let _ = socket.send(Packet::Close(None)).await;
 }
@@ -68,7 +76,7 @@ fn status(error_code: i32, reason: Option<String>) -> Option<Status> {
 }
 
 /// Waits for the first frame and logs the user in; none when refused or gone.
-async fn provision(app: &Arc<App>, socket: &mut WebSocket) -> Option<Session> {
+async fn provision(app: &Arc<App>, socket: &mut WebSocket) -> Option<Link> {
     let bytes = loop {
         match socket.recv().await?.ok()? {
             Packet::Binary(bytes) => break bytes,
@@ -80,16 +88,14 @@ async fn provision(app: &Arc<App>, socket: &mut WebSocket) -> Option<Session> {
     let details = Provision::decode(first.payload.as_deref().unwrap_or_default()).ok()?;
     let outcome = open(app, &first, &details);
     let reply = match &outcome {
-        Ok(session) => {
-            Provision { status: status(wire::OK, None), resource: Some(session.resource.clone()), auth: None }
-        }
+        Ok(link) => Provision { status: status(wire::OK, None), resource: Some(link.resource.clone()), auth: None },
         Err((code, reason)) => Provision { status: status(*code, Some(reason.clone())), ..Provision::default() },
     };
     socket.send(packet(&frame(wire::PROVISION, reply.encode_to_vec()))).await.ok()?;
     outcome.ok()
 }
 
-fn open(app: &Arc<App>, first: &Frame, details: &Provision) -> Result<Session, (i32, String)> {
+fn open(app: &Arc<App>, first: &Frame, details: &Provision) -> Result<Link, (i32, String)> {
     let auth = first.auth.as_ref().or(details.auth.as_ref()).map(String::as_str).unwrap_or_default();
     let token = auth.strip_prefix("$t$").unwrap_or(auth);
     let name = first.guid.as_ref().and_then(|guid| guid.name.clone()).unwrap_or_default();
@@ -114,8 +120,8 @@ fn open(app: &Arc<App>, first: &Frame, details: &Provision) -> Result<Session, (
     let floor = app.data.lock().first_unseen(&name);
     let end_user = EndUser::new(Arc::clone(app), &name);
     let resource = end_user.login("webim").map_err(|ActionError(reason)| (wire::FAIL, reason))?;
-    let signals = app.sessions.lock().add(&name, &resource);
-    Ok(Session { app: Arc::clone(app), end_user, name, resource, floor, signals })
+    let signals = app.links.lock().add(&name, &resource);
+    Ok(Link { app: Arc::clone(app), end_user, name, resource, floor, signals })
 }
 
 enum Step {
@@ -124,17 +130,17 @@ enum Step {
     End,
 }
 
-struct Session {
+struct Link {
     app: Arc<App>,
     end_user: EndUser,
     name: String,
     resource: String,
-    /// Messages up to this id were seen by an earlier session.
+    /// Messages up to this id were seen by an earlier login.
     floor: u64,
     signals: mpsc::UnboundedReceiver<Signal>,
 }
 
-impl Session {
+impl Link {
     async fn answer(&self, bytes: &Bytes) -> Step {
         let Ok(request) = Frame::decode(bytes.clone()) else { return Step::End };
         let payload = request.payload.unwrap_or_default();
