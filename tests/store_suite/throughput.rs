@@ -74,7 +74,14 @@ async fn raw(batch: usize, connection: &mut SqliteConnection) -> Duration {
         for (at, (draft, json)) in part.iter().enumerate() {
             let place = (1_i64 << 40) + (round * batch + at) as i64 + 1;
             let event = &draft.event;
-            query = query.bind(place).bind(1).bind(spread(round * batch + at) as i64).bind(place).bind(1).bind(0).bind(&draft.key.id);
+            query = query
+                .bind(place)
+                .bind(1)
+                .bind(spread(round * batch + at) as i64)
+                .bind(place)
+                .bind(1)
+                .bind(0)
+                .bind(&draft.key.id);
             query = query.bind(draft.digest.cast_signed()).bind(0).bind(0).bind(false).bind(event.sent_at.0);
             query = query.bind(event.received_at.0).bind(event.received_at.0);
             query = query.bind(crate::fixture::id_of(draft).as_bytes().to_vec()).bind(&draft.sort_key);
@@ -99,7 +106,7 @@ async fn bare(file: &File) -> SqliteConnection {
         .filename(file.path())
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .pragma("cache_size", "-32768")
+        .pragma("cache_size", "-49152")
         .pragma("wal_autocheckpoint", "8192")
         .connect()
         .await
