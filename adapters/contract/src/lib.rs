@@ -13,6 +13,7 @@ mod identity;
 mod ids;
 mod inbound;
 mod provider;
+pub mod reception;
 pub mod storage;
 mod time;
 

@@ -245,6 +245,25 @@ pub trait Subscribers: Send + Sync {
     /// `Storage`.
     async fn subscribers(&self, tenant: &TenantId) -> Result<Vec<(SubscriberName, CursorState)>>;
 
+    /// Puts the cursors of a subscriber to these, also backwards, and forgets what was set aside and what had failed;
+    /// what it asked for stays. Returns whether there was one. A store that can should do it in one transaction; this
+    /// form removes the subscriber and creates it again.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn rewind_subscriber(
+        &self,
+        tenant: &TenantId,
+        name: &SubscriberName,
+        cursors: &[ShardCursor],
+        now: Timestamp,
+    ) -> Result<bool> {
+        let Some(state) = self.subscriber(tenant, name).await? else { return Ok(false) };
+        self.remove_subscriber(tenant, name).await?;
+        self.put_subscriber(tenant, name, &state.spec, cursors, now).await?;
+        Ok(true)
+    }
+
     /// Removes one with everything it has. Returns whether there was one.
     ///
     /// # Errors

@@ -1,0 +1,242 @@
+//! Deliveries in the hands of a consumer: names and counts beside events that everybody shares.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use switchboard_contract::reception::{DeliveryKind, Dispatch, Handle, Input, Lease, Worker};
+use switchboard_contract::storage::Entry;
+use switchboard_contract::{Event, Result};
+
+use super::chunk::Chunk;
+use super::core::Core;
+use super::id::DeliveryId;
+use super::shared::Shared;
+use super::types::AckOutcome;
+
+pub(super) struct Item {
+    pub(super) id: DeliveryId,
+    pub(super) chunk: u32,
+    pub(super) index: u32,
+    pub(super) kind: DeliveryKind,
+}
+
+impl Item {
+    pub(super) fn new(core: &Core, dispatch: &Dispatch, chunk: u32, index: u32) -> Self {
+        let Handle { place, lease } = dispatch.handle;
+        let id = DeliveryId {
+            subscriber: core.mark,
+            attempt: dispatch.attempt,
+            lease,
+            position: place.position,
+            shard: place.shard,
+        };
+        Self { id, chunk, index, kind: dispatch.kind }
+    }
+}
+
+/// Deliveries that were fetched together. They keep their chunks alive, so memory is bounded by what is in flight.
+pub(super) struct Fetched {
+    pub(super) shared: Arc<Shared>,
+    pub(super) core: Arc<Core>,
+    pub(super) worker: Worker,
+    pub(super) items: Vec<Item>,
+    pub(super) chunks: Vec<Arc<Chunk>>,
+}
+
+impl Fetched {
+    #[inline]
+    fn entry(&self, item: &Item) -> &Entry {
+        &self.chunks[item.chunk as usize].entries[item.index as usize]
+    }
+}
+
+/// One event on its way to one subscriber. Dropping it does nothing: unless it is acknowledged it comes again when
+/// its deadline has passed, or when its worker is gone.
+#[derive(Clone)]
+pub struct Delivery {
+    fetched: Arc<Fetched>,
+    index: u32,
+}
+
+impl Delivery {
+    pub(super) fn new(fetched: &Arc<Fetched>, index: usize) -> Option<Self> {
+        fetched.items.get(index)?;
+        Some(Self { fetched: Arc::clone(fetched), index: u32::try_from(index).ok()? })
+    }
+
+    #[inline]
+    fn item(&self) -> &Item {
+        &self.fetched.items[self.index as usize]
+    }
+
+    /// Its name, to acknowledge it by from elsewhere.
+    pub fn id(&self) -> &DeliveryId {
+        &self.item().id
+    }
+
+    /// The journalled event, encoded once and shared by all receivers.
+    pub fn entry(&self) -> &Entry {
+        self.fetched.entry(self.item())
+    }
+
+    /// The event, decoded now.
+    ///
+    /// # Errors
+    /// `Decode` when the stored bytes are damaged.
+    pub fn event(&self) -> Result<Event> {
+        self.entry().event()
+    }
+
+    /// How it comes.
+    pub fn kind(&self) -> DeliveryKind {
+        self.item().kind
+    }
+
+    /// Found by repair: its sequence is later than its time.
+    pub fn late(&self) -> bool {
+        self.entry().late
+    }
+
+    /// The how-manieth delivery of this event, from 1, as far as remembered over a restart.
+    pub fn attempt(&self) -> u32 {
+        self.item().id.attempt
+    }
+
+    /// It is handled. Durable when this returns: it never comes again, unless a replay is asked for.
+    ///
+    /// # Errors
+    /// `Conflict` when the delivery is no longer open: its deadline passed, or its worker is gone; it comes, or came,
+    /// again. `Timeout` when the store did not confirm in time; `Closed` when the hub has stopped.
+    pub async fn ack(self) -> Result<()> {
+        let handle = self.item().id.handle();
+        self.fetched.shared.ack(&self.fetched.core, Input::Ack(&[handle])).await.and_then(AckOutcome::took_effect)
+    }
+
+    /// As [`ack`](Self::ack), without waiting until it is durable: a crash right after may deliver it again.
+    /// Returns whether the delivery was open.
+    pub fn ack_soon(self) -> bool {
+        let handle = self.item().id.handle();
+        self.fetched.shared.settle(&self.fetched.core, Input::Ack(&[handle])).done > 0
+    }
+
+    /// This and everything its worker has of the same conversation before it is handled. Durable when this returns.
+    ///
+    /// # Errors
+    /// As [`ack`](Self::ack).
+    pub async fn ack_through(self) -> Result<()> {
+        let handle = self.item().id.handle();
+        self.fetched.shared.ack(&self.fetched.core, Input::AckThrough(handle)).await.and_then(AckOutcome::took_effect)
+    }
+
+    /// It could not be handled: it comes again after `after` (by default ever more slowly), before anything behind
+    /// it in its conversation, until the poison policy applies.
+    ///
+    /// # Errors
+    /// `Conflict` when the delivery is no longer open; `Closed` when the hub has stopped.
+    pub async fn nack(self, after: Option<Duration>) -> Result<()> {
+        let handle = self.item().id.handle();
+        self.fetched.shared.nack(&self.fetched.core, &[handle], after, None)?.took_effect()
+    }
+
+    /// The form of HTTP consumers; see [`delivery_json`].
+    pub fn to_json(&self) -> Bytes {
+        delivery_json(self)
+    }
+}
+
+/// Shows the name and kind alone: bodies do not belong in logs.
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("position", &self.item().id.position.0)
+            .field("kind", &self.kind())
+            .field("attempt", &self.attempt())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Deliveries that came together, without a cost for each: the fast way to receive and to acknowledge.
+#[derive(Clone)]
+pub struct Batch(pub(super) Arc<Fetched>);
+
+impl Batch {
+    /// How many; never 0.
+    pub fn len(&self) -> usize {
+        self.0.items.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.items.is_empty()
+    }
+
+    /// The journalled events, in order.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.0.items.iter().map(|item| self.0.entry(item))
+    }
+
+    /// How each of them comes, in the same order.
+    pub fn kinds(&self) -> impl Iterator<Item = DeliveryKind> + '_ {
+        self.0.items.iter().map(|item| item.kind)
+    }
+
+    /// The deliveries, one by one.
+    pub fn deliveries(&self) -> impl Iterator<Item = Delivery> + '_ {
+        (0..self.0.items.len()).filter_map(|index| Delivery::new(&self.0, index))
+    }
+
+    /// Everything in it that is still open is handled. Durable when this returns.
+    ///
+    /// # Errors
+    /// `Timeout` when the store did not confirm in time; `Closed` when the hub has stopped.
+    pub async fn ack(self) -> Result<AckOutcome> {
+        let outcome = self.settle();
+        self.0.shared.wait_saved(&self.0.core).await.map(|()| outcome)
+    }
+
+    /// As [`ack`](Self::ack), without waiting until it is durable.
+    pub fn ack_soon(self) -> AckOutcome {
+        self.settle()
+    }
+
+    fn settle(&self) -> AckOutcome {
+        let mut outcome = AckOutcome::default();
+        let mut last = Lease(0);
+        for item in &self.0.items {
+            if item.id.lease != last {
+                last = item.id.lease;
+                let input = Input::AckLease(self.0.worker, last);
+                outcome.add(self.0.shared.settle(&self.0.core, input));
+            }
+        }
+        outcome.stale = self.len().saturating_sub(outcome.done);
+        outcome
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Batch({})", self.len())
+    }
+}
+
+/// One delivery as JSON: what differs per delivery, around the event's shared bytes.
+///
+/// `{"id":"…","kind":"online","late":false,"attempt":1,"event":{…}}`
+pub fn delivery_json(delivery: &Delivery) -> Bytes {
+    let entry = delivery.entry();
+    let mut json = Vec::with_capacity(entry.json.len() + 112);
+    let head = format!(
+        "{{\"id\":\"{}\",\"kind\":\"{}\",\"late\":{},\"attempt\":{},\"event\":",
+        delivery.id(),
+        delivery.kind().as_str(),
+        delivery.late(),
+        delivery.attempt()
+    );
+    json.extend_from_slice(head.as_bytes());
+    json.extend_from_slice(&entry.json);
+    json.push(b'}');
+    json.into()
+}

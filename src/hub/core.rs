@@ -1,0 +1,417 @@
+//! One subscriber in memory: its machine and everything the machine does not know.
+//!
+//! The machine has one owner, this lock; nothing is awaited under it. Workers ask for deliveries themselves, so that
+//! an event costs no task wake and no channel; see [`desk`](super::desk).
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+use switchboard_contract::reception::{
+    Action, AsideFeed, Dispatch, Feed, Head, Input, Key, Lease, Place, Reception, Save, SetAside, State, Worker,
+};
+use switchboard_contract::storage::{CursorState, Entry, SubscriberSpec};
+use switchboard_contract::{
+    App, ConversationId, Error, ErrorKind, Position, ProviderId, Result, Sequence, Shard, SubscriberName, TenantId,
+    Timestamp,
+};
+use tokio::sync::{Notify, watch};
+
+use super::chunk::{Chunk, Topics};
+use super::restore;
+use super::shared::Shared;
+use super::tail::Tail;
+use super::types::{MissingRange, Recovery, SubscriptionState};
+
+/// Chunks kept for what the machine has read and not handed out.
+const HELD: usize = 512;
+
+pub(super) struct Core {
+    pub(super) tenant: TenantId,
+    pub(super) name: SubscriberName,
+    pub(super) mark: u32,
+    pub(super) tails: Vec<Arc<Tail>>,
+    inner: Mutex<Inner>,
+    pub(super) notify: Notify,
+    /// The number of the last save, counted over replays.
+    pub(super) saved: watch::Sender<u64>,
+    pub(super) states: watch::Sender<SubscriptionState>,
+    /// It stands in the queue of those with something to store.
+    queued: AtomicBool,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Core({}/{})", self.tenant, self.name)
+    }
+}
+
+/// What the subscriber wants.
+#[derive(Debug)]
+pub(super) struct Filter {
+    topics: Topics,
+    conversations: Option<HashSet<ConversationId>>,
+    providers: Option<HashSet<ProviderId>>,
+    apps: HashSet<App>,
+}
+
+impl Filter {
+    pub(super) fn new(spec: &SubscriberSpec, apps: &HashMap<ProviderId, App>) -> Self {
+        let filter = &spec.filter;
+        Self {
+            topics: Topics::of(&spec.topics),
+            conversations: (!filter.conversations.is_empty()).then(|| filter.conversations.iter().cloned().collect()),
+            providers: (!filter.providers.is_empty()).then(|| filter.providers.iter().cloned().collect()),
+            apps: filter.providers.iter().filter_map(|alias| apps.get(alias)).cloned().collect(),
+        }
+    }
+
+    fn takes_all(&self, chunk: &Chunk) -> bool {
+        self.conversations.is_none() && self.providers.is_none() && self.topics.has_all(chunk.topics)
+    }
+
+    fn takes(&self, entry: &Entry) -> bool {
+        let conversation = |wanted: &HashSet<ConversationId>| {
+            entry.conversation.as_ref().is_some_and(|id| wanted.contains(id))
+        };
+        self.topics.has(entry.topic)
+            && self.conversations.as_ref().is_none_or(conversation)
+            && self.providers.as_ref().is_none_or(|wanted| self.is_of(entry, wanted))
+    }
+
+    fn is_of(&self, entry: &Entry, wanted: &HashSet<ProviderId>) -> bool {
+        match &entry.app {
+            Some(app) => self.apps.contains(app.as_ref()),
+            // Events of Switchboard itself name the provider they are about.
+            None => match entry.event().map(|event| event.data) {
+                Ok(switchboard_contract::EventData::Notice(notice)) => {
+                    notice.provider.is_some_and(|provider| wanted.contains(&provider))
+                }
+                _ => false,
+            },
+        }
+    }
+}
+
+/// A worker that pulls, between its pulls.
+#[derive(Debug)]
+pub(super) struct Puller {
+    pub(super) worker: Worker,
+    pub(super) seen: Timestamp,
+}
+
+pub(super) struct Inner {
+    pub(super) machine: Reception,
+    pub(super) spec: SubscriberSpec,
+    pub(super) filter: Filter,
+    actions: Vec<Action>,
+    held: VecDeque<Arc<Chunk>>,
+    told: Vec<Position>,
+    pub(super) names: HashMap<Key, ConversationId>,
+    /// Words a consumer gave with its refusals, until they are stored.
+    pub(super) reasons: HashMap<Place, String>,
+    pub(super) workers: Vec<Worker>,
+    next_worker: u32,
+    pub(super) pullers: HashMap<String, Puller>,
+    /// Which machine this is: a replay starts another.
+    pub(super) epoch: u64,
+    /// What the saves of earlier machines counted.
+    base: u64,
+    pub(super) closed: bool,
+    missing: Vec<MissingRange>,
+    pub(super) expired: bool,
+    pub(super) seen_at: Timestamp,
+    pub(super) used_at: Timestamp,
+    troubled: bool,
+}
+
+/// What an input led to, apart from what the core sees to by itself.
+#[derive(Debug, Default)]
+pub(super) struct Step {
+    pub(super) dispatches: Vec<Dispatch>,
+    pub(super) reads: Vec<Read>,
+    pub(super) acked: usize,
+    pub(super) stale: usize,
+    pub(super) save: Option<Box<Save>>,
+    pub(super) told: Vec<Told>,
+}
+
+/// Something to read from the store.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Read {
+    Walk { shard: Shard, after: Position, until: Position, limit: usize },
+    Aside { key: Key, place: Place, from: Sequence, seen: Sequence, limit: usize },
+    Survey { shard: Shard, after: Position, until: Position },
+}
+
+/// Something worth a notice.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Told {
+    Aside(SetAside),
+    Skipped { place: Place, attempts: u32 },
+    Restored(Key),
+}
+
+impl Core {
+    pub(super) fn new(
+        shared: &Shared,
+        tenant: &TenantId,
+        name: &SubscriberName,
+        state: CursorState,
+        tails: Vec<Arc<Tail>>,
+    ) -> Self {
+        let now = shared.clock.now();
+        let filter = Filter::new(&state.spec, &shared.apps.read());
+        let (machine, names) = restore::machine(shared, &state, Vec::new(), now);
+        let inner = Inner {
+            machine,
+            filter,
+            actions: Vec::new(),
+            held: VecDeque::new(),
+            told: vec![Position::START; tails.len()],
+            names,
+            reasons: HashMap::new(),
+            workers: Vec::new(),
+            next_worker: 1,
+            pullers: HashMap::new(),
+            epoch: 0,
+            base: 0,
+            closed: false,
+            missing: Vec::new(),
+            expired: state.expired || restore::is_expired(&state, now),
+            seen_at: state.seen_at,
+            used_at: now,
+            troubled: false,
+            spec: state.spec,
+        };
+        Self {
+            tenant: tenant.clone(),
+            name: name.clone(),
+            mark: super::id::mark(tenant, name),
+            tails,
+            inner: Mutex::new(inner),
+            notify: Notify::new(),
+            saved: watch::Sender::new(0),
+            states: watch::Sender::new(SubscriptionState::default()),
+            queued: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    /// Wakes a worker that waits, or keeps the next one from waiting.
+    pub(super) fn wake(&self) {
+        self.notify.notify_one();
+    }
+
+    /// Whether it has to be put into the queue of those with something to store.
+    pub(super) fn enqueue(&self) -> bool {
+        !self.queued.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn dequeue(&self) {
+        self.queued.store(false, Ordering::Release);
+    }
+
+    /// Applies one input and sees to everything that needs nothing but this core.
+    pub(super) fn apply(self: &Arc<Self>, shared: &Shared, inner: &mut Inner, input: Input<'_>) -> Step {
+        let now = shared.clock.now();
+        let mut step = Step::default();
+        inner.machine.apply(now, input, &mut inner.actions);
+        self.sort(shared, inner, &mut step);
+        step
+    }
+
+    /// Sorts what the machine asked for into what is done here and what the caller does.
+    fn sort(self: &Arc<Self>, shared: &Shared, inner: &mut Inner, step: &mut Step) {
+        let mut actions = std::mem::take(&mut inner.actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Deliver(dispatch) => step.dispatches.push(dispatch),
+                Action::Read { shard, after, until, limit } => {
+                    step.reads.push(Read::Walk { shard, after, until, limit });
+                }
+                Action::ReadAside { key, shard, from, seen, limit } => {
+                    let place = inner.machine.set_aside_now().find(|record| record.key == key);
+                    let place = place.map_or(Place { shard, position: Position::START }, |record| record.place);
+                    step.reads.push(Read::Aside { key, place, from, seen, limit });
+                }
+                Action::Survey { shard, after, until } => step.reads.push(Read::Survey { shard, after, until }),
+                Action::Unsaved => shared.has_unsaved(self),
+                Action::Save(save) => step.save = Some(save),
+                Action::State(state) => self.publish(inner, state),
+                Action::Acked { acked, stale, .. } => {
+                    step.acked += acked;
+                    step.stale += stale;
+                }
+                Action::Aside(record) => step.told.push(Told::Aside(record)),
+                Action::Skipped { place, attempts } => step.told.push(Told::Skipped { place, attempts }),
+                Action::Restored(key) => step.told.push(Told::Restored(key)),
+                Action::Missing { shard, after, until } => {
+                    inner.missing.push(MissingRange { shard, first: after.next(), last: until });
+                }
+            }
+        }
+        inner.actions = actions;
+        if !step.told.is_empty() {
+            shared.tell(self, inner, &step.told);
+        }
+    }
+
+    fn publish(&self, inner: &Inner, state: State) {
+        tracing::debug!(tenant = %self.tenant, subscriber = %self.name, %state, "subscriber");
+        self.show(inner, state);
+    }
+
+    /// Brings the numbers of the published state up to date.
+    pub(super) fn refresh(&self, inner: &Inner) {
+        self.show(inner, inner.machine.state());
+    }
+
+    fn show(&self, inner: &Inner, state: State) {
+        self.states.send_if_modified(|known| {
+            let next = SubscriptionState {
+                state,
+                lag: inner.machine.lag(),
+                in_flight: inner.machine.in_flight() as u64,
+                parked: inner.machine.set_aside_now().count() as u64,
+                missing: inner.missing.clone(),
+            };
+            let changed = *known != next;
+            *known = next;
+            changed
+        });
+    }
+
+    /// Tells the machine how far the journal has come.
+    #[inline]
+    pub(super) fn tell_tails(self: &Arc<Self>, shared: &Shared, inner: &mut Inner) {
+        for (index, tail) in self.tails.iter().enumerate() {
+            let end = tail.end();
+            if inner.told[index] < end {
+                inner.told[index] = end;
+                let _ = self.apply(shared, inner, Input::Tail(tail.shard, end));
+            }
+        }
+    }
+
+    /// Gives the machine a chunk of the journal.
+    pub(super) fn feed(self: &Arc<Self>, shared: &Shared, inner: &mut Inner, shard: Shard, chunk: &Arc<Chunk>) {
+        let now = shared.clock.now();
+        let Inner { machine, filter, actions, held, .. } = &mut *inner;
+        let some = |index: usize| filter.takes(&chunk.entries[index]);
+        let all = |_: usize| true;
+        let wanted: &dyn Fn(usize) -> bool = if filter.takes_all(chunk) { &all } else { &some };
+        let feed = Feed { shard, after: chunk.after, until: chunk.until, heads: &chunk.heads, wanted };
+        machine.apply(now, Input::Feed(feed), actions);
+        if !chunk.heads.is_empty() && !held.back().is_some_and(|last| Arc::ptr_eq(last, chunk)) {
+            held.push_back(Arc::clone(chunk));
+            if held.len() > HELD {
+                held.pop_front();
+            }
+        }
+        let _ = self.sorted(shared, inner);
+    }
+
+    /// Gives the machine a part of a conversation that is being redriven.
+    pub(super) fn feed_aside(
+        self: &Arc<Self>,
+        shared: &Shared,
+        inner: &mut Inner,
+        read: (Key, Shard, Sequence, Sequence),
+        chunk: &Arc<Chunk>,
+    ) {
+        let now = shared.clock.now();
+        let (key, shard, from, seen) = read;
+        // The key is the one it was set aside under, whatever process that was.
+        let heads: Vec<Head> = chunk.heads.iter().map(|head| Head { key, ..*head }).collect();
+        let Inner { machine, filter, actions, held, .. } = &mut *inner;
+        let wanted = |index: usize| filter.takes(&chunk.entries[index]);
+        let feed = AsideFeed { key, shard, from, seen, heads: &heads, wanted: &wanted };
+        machine.apply(now, Input::FeedAside(feed), actions);
+        if !chunk.heads.is_empty() {
+            held.push_front(Arc::clone(chunk));
+        }
+        let _ = self.sorted(shared, inner);
+    }
+
+    fn sorted(self: &Arc<Self>, shared: &Shared, inner: &mut Inner) -> Step {
+        let mut step = Step::default();
+        self.sort(shared, inner, &mut step);
+        step
+    }
+}
+
+impl Inner {
+    /// A chunk with the event at this place, if one is at hand.
+    pub(super) fn find(&self, place: Place, tails: &[Arc<Tail>]) -> Option<(Arc<Chunk>, usize)> {
+        let held = self.held.iter().filter(|chunk| chunk.entries.first().is_some_and(|e| e.shard == place.shard));
+        for chunk in held {
+            if let Some(index) = chunk.find(place.position) {
+                return Some((Arc::clone(chunk), index));
+            }
+        }
+        let tail = tails.get(usize::from(place.shard.0))?;
+        let chunk = tail.behind(Position(place.position.0.checked_sub(1)?))?;
+        chunk.find(place.position).map(|index| (chunk, index))
+    }
+
+    /// Lets go of chunks when nothing waits to be handed out.
+    pub(super) fn let_go(&mut self) {
+        if !self.held.is_empty() && !self.machine.has_ready() {
+            self.held.clear();
+            self.held.shrink_to(8);
+        }
+    }
+
+    pub(super) fn ensure_open(&self) -> Result<()> {
+        if self.closed { Err(Error::new(ErrorKind::Closed, "the subscriber was removed or the hub stops")) } else { Ok(()) }
+    }
+
+    pub(super) fn new_worker(&mut self) -> Worker {
+        let worker = Worker(self.next_worker);
+        self.next_worker = self.next_worker.wrapping_add(1).max(1);
+        worker
+    }
+
+    /// The number to wait for until everything done so far is durable.
+    pub(super) fn ticket(&self) -> u64 {
+        self.base + self.machine.ticket()
+    }
+
+    pub(super) fn saved_number(&self) -> u64 {
+        self.base + self.machine.saved_number()
+    }
+
+    /// What a worker that joins is told.
+    pub(super) fn recovery(&mut self) -> Recovery {
+        let missing = std::mem::take(&mut self.missing);
+        let expired = std::mem::take(&mut self.expired);
+        Recovery { recovered: missing.is_empty() && !expired, missing, expired }
+    }
+
+    /// Another machine takes over, with the same workers.
+    pub(super) fn replace(&mut self, machine: Reception, names: HashMap<Key, ConversationId>) {
+        self.base = self.ticket() + 1;
+        self.machine = machine;
+        self.names = names;
+        self.epoch += 1;
+        self.reasons.clear();
+        self.held.clear();
+        self.told.fill(Position::START);
+    }
+
+    /// Notes whether the store answers. Returns whether that changed.
+    pub(super) fn note_trouble(&mut self, trouble: bool) -> bool {
+        std::mem::replace(&mut self.troubled, trouble) != trouble
+    }
+}
+
+/// The lowest lease a process may give that starts now: above all of earlier processes, unless the clock went back.
+pub(super) fn first_lease(now: Timestamp, epoch: u64) -> Lease {
+    Lease((u64::try_from(now.as_millis()).unwrap_or(0) << 20) + (epoch << 12) + 1)
+}

@@ -1,0 +1,147 @@
+//! The name of a delivery.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use switchboard_contract::reception::{Handle, Lease, Place, Worker};
+use switchboard_contract::{Error, Position, Shard, SubscriberName, TenantId};
+
+/// The name of one delivery: subscriber, shard, position, attempt and lease. Opaque to consumers, who get and give
+/// back its text. A name from before a restart, or of an attempt that is over, acknowledges nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DeliveryId {
+    pub(super) subscriber: u32,
+    pub(super) attempt: u32,
+    pub(super) lease: Lease,
+    pub(super) position: Position,
+    pub(super) shard: Shard,
+}
+
+impl DeliveryId {
+    /// The how-manieth delivery of its event, from 1, as far as remembered over a restart.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        Handle { place: Place { shard: self.shard, position: self.position }, lease: self.lease }
+    }
+}
+
+/// A short mark of a subscriber, the same after a restart: it tells a name of another subscriber.
+pub(super) fn mark(tenant: &TenantId, name: &SubscriberName) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    (tenant, name).hash(&mut hasher);
+    (hasher.finish() >> 32) as u32
+}
+
+impl fmt::Display for DeliveryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [0; 26];
+        bytes[..4].copy_from_slice(&self.subscriber.to_be_bytes());
+        bytes[4..8].copy_from_slice(&self.attempt.to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.lease.0.to_be_bytes());
+        bytes[16..24].copy_from_slice(&self.position.0.to_be_bytes());
+        bytes[24..].copy_from_slice(&self.shard.0.to_be_bytes());
+        let mut text = [0; 35];
+        // 26 bytes are 35 characters.
+        let length = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text).map_err(|_| fmt::Error)?;
+        f.write_str(std::str::from_utf8(&text[..length]).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl FromStr for DeliveryId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bytes = read::<26>(text).ok_or_else(|| Error::invalid("id", "is not the id of a delivery"))?;
+        Ok(Self {
+            subscriber: u32::from_be_bytes(part(&bytes, 0)),
+            attempt: u32::from_be_bytes(part(&bytes, 4)),
+            lease: Lease(u64::from_be_bytes(part(&bytes, 8))),
+            position: Position(u64::from_be_bytes(part(&bytes, 16))),
+            shard: Shard(u16::from_be_bytes(part(&bytes, 24))),
+        })
+    }
+}
+
+impl Serialize for DeliveryId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for DeliveryId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The cursor of a pulled page: whose it is and under which lease it went out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PageCursor {
+    pub(super) subscriber: u32,
+    pub(super) worker: Worker,
+    pub(super) lease: Lease,
+}
+
+impl fmt::Display for PageCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&self.subscriber.to_be_bytes());
+        bytes[4..8].copy_from_slice(&self.worker.0.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.lease.0.to_be_bytes());
+        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+impl FromStr for PageCursor {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bytes = read::<16>(text).ok_or_else(|| Error::invalid("cursor", "is not a cursor of a page"))?;
+        Ok(Self {
+            subscriber: u32::from_be_bytes(part(&bytes, 0)),
+            worker: Worker(u32::from_be_bytes(part(&bytes, 4))),
+            lease: Lease(u64::from_be_bytes(part(&bytes, 8))),
+        })
+    }
+}
+
+fn read<const N: usize>(text: &str) -> Option<[u8; N]> {
+    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
+}
+
+fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut part = [0; N];
+    part.copy_from_slice(&bytes[at..at + N]);
+    part
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn names_and_cursors_survive_their_text() {
+        let id = DeliveryId {
+            subscriber: 7,
+            attempt: 2,
+            lease: Lease(u64::MAX - 3),
+            position: Position(5_000_000_000),
+            shard: Shard(9),
+        };
+        assert_eq!(id.to_string().parse::<DeliveryId>().unwrap(), id);
+        assert_eq!(id.to_string().len(), 35);
+        let cursor = PageCursor { subscriber: 1, worker: Worker(2), lease: Lease(3) };
+        assert_eq!(cursor.to_string().parse::<PageCursor>().unwrap(), cursor);
+        assert!("".parse::<DeliveryId>().is_err());
+        assert!("AAAA".parse::<PageCursor>().is_err());
+    }
+}

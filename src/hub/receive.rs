@@ -1,0 +1,205 @@
+//! The forms of receiving: streams, pulls, and acknowledgements from elsewhere.
+
+use std::sync::Arc;
+
+use switchboard_contract::reception::{Handle, Input, Lease, Worker};
+use switchboard_contract::{Error, ErrorKind, Position, Result, SubscriberName, TenantId};
+
+use super::Hub;
+use super::batch::{Delivery, Fetched};
+use super::core::{Core, Inner, Puller};
+use super::desk::{Ask, Desk, within};
+use super::id::{DeliveryId, PageCursor};
+use super::restore;
+use super::subscription::Subscription;
+use super::types::{AckOutcome, AckRequest, NackRequest, PullPage, PullRequest, Recovery, WorkerOptions};
+
+/// The worker of pulls that name none.
+const PULLER: &str = "pull";
+
+/// The most workers that pull under names, for one subscriber.
+const PULLERS: usize = 256;
+
+impl AckOutcome {
+    pub(super) fn add(&mut self, other: Self) {
+        self.done += other.done;
+        self.stale += other.stale;
+    }
+
+    pub(super) fn took_effect(self) -> Result<()> {
+        if self.done > 0 {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Conflict, "the delivery is no longer open: it was answered, or it comes again"))
+    }
+}
+
+impl Hub {
+    /// Joins as one worker. Several workers of one subscriber share its events, each conversation with one of them at
+    /// a time.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown subscriber, `Storage`, `Closed`.
+    pub async fn stream(
+        &self,
+        tenant: &TenantId,
+        name: &SubscriberName,
+        options: WorkerOptions,
+    ) -> Result<Subscription> {
+        let core = self.shared.core(tenant, name).await?;
+        let (worker, recovery) = self.join(&core, Inner::new_worker).await?;
+        let desk = Desk { shared: Arc::clone(&self.shared), core, worker };
+        Ok(Subscription::new(desk, options.batch, recovery))
+    }
+
+    /// Pulls one page. Presenting a page's cursor acknowledges what is still open of it, durably; without it, and
+    /// while the page's deadline lasts, the same page comes again. If the caller goes away while waiting, what was
+    /// handed out meanwhile is its open page.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown subscriber; `InvalidInput` for a cursor that is none, a limit of 0 or too many
+    /// worker names; `Timeout` when the store did not confirm the acknowledgement; `Storage`, `Closed`.
+    pub async fn pull(&self, tenant: &TenantId, name: &SubscriberName, request: PullRequest) -> Result<PullPage> {
+        if request.limit == 0 {
+            return Err(Error::invalid("limit", "must be at least 1"));
+        }
+        let cursor = request.cursor.as_deref().map(str::parse::<PageCursor>).transpose()?;
+        let core = self.shared.core(tenant, name).await?;
+        let puller = request.worker.as_deref().unwrap_or(PULLER);
+        let (worker, recovered) = self.join(&core, |inner| pull_worker(inner, puller)).await?;
+        let now = self.shared.clock.now();
+        {
+            let mut inner = core.lock();
+            if !inner.pullers.contains_key(puller) && inner.pullers.len() >= PULLERS {
+                return Err(Error::invalid("worker", "too many workers pull under names of their own"));
+            }
+            inner.pullers.insert(puller.to_owned(), Puller { worker, seen: now });
+        }
+        let own = |cursor: &PageCursor| cursor.subscriber == core.mark && cursor.worker == worker;
+        let lease = cursor.filter(own).map(|cursor| cursor.lease);
+        if let Some(lease) = lease {
+            self.shared.ack(&core, Input::AckLease(worker, lease)).await?;
+        }
+        let desk = Desk { shared: Arc::clone(&self.shared), core: Arc::clone(&core), worker };
+        let ask = Ask::Page { cursor: None, max: request.limit };
+        let wait = request.wait.min(self.shared.config.pull_wait);
+        let fetched = match desk.poll(ask).await? {
+            Some(fetched) => Some(fetched),
+            None if wait.is_zero() => None,
+            // Nothing in time is an empty page, no failure.
+            None => within(&self.shared, wait, "the pull", desk.fetch(ask)).await.unwrap_or(None),
+        };
+        Ok(page(&core, worker, fetched.as_ref(), recovered))
+    }
+
+    /// Acknowledges deliveries by name, durably.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown subscriber; `InvalidInput` for a cursor that is none or of another worker;
+    /// `Timeout` when the store did not confirm in time; `Storage`, `Closed`.
+    pub async fn ack(&self, tenant: &TenantId, name: &SubscriberName, request: AckRequest) -> Result<AckOutcome> {
+        let core = self.shared.core(tenant, name).await?;
+        match request {
+            AckRequest::Ids(ids) => {
+                let handles = handles(&core, &ids);
+                let mut outcome = self.shared.ack(&core, Input::Ack(&handles)).await?;
+                outcome.stale += ids.len() - handles.len();
+                Ok(outcome)
+            }
+            AckRequest::Through(id) => match handles(&core, &[id]).first() {
+                Some(handle) => self.shared.ack(&core, Input::AckThrough(*handle)).await,
+                None => Ok(AckOutcome { done: 0, stale: 1 }),
+            },
+            AckRequest::Cursor { cursor, worker } => {
+                let cursor: PageCursor = cursor.parse()?;
+                let puller = worker.as_deref().unwrap_or(PULLER);
+                let known = core.lock().pullers.get(puller).map(|puller| puller.worker);
+                if cursor.subscriber != core.mark || known.is_some_and(|known| known != cursor.worker) {
+                    return Err(Error::invalid("cursor", "is of another worker"));
+                }
+                // After a restart nobody knows the worker, and the page comes again.
+                self.shared.ack(&core, Input::AckLease(cursor.worker, cursor.lease)).await
+            }
+        }
+    }
+
+    /// Refuses deliveries by name; see [`Delivery::nack`].
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown subscriber; `InvalidInput` for a reason that is no word; `Storage`, `Closed`.
+    pub async fn nack(&self, tenant: &TenantId, name: &SubscriberName, request: NackRequest) -> Result<AckOutcome> {
+        let is_word = |word: &str| {
+            let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+            !word.is_empty() && word.len() <= 64 && word.bytes().all(plain)
+        };
+        if request.reason.as_deref().is_some_and(|reason| !is_word(reason)) {
+            return Err(Error::invalid("reason", "must be lower-case letters, digits and underscores, at most 64"));
+        }
+        let core = self.shared.core(tenant, name).await?;
+        let handles = handles(&core, &request.ids);
+        let mut outcome = self.shared.nack(&core, &handles, request.after, request.reason.as_deref())?;
+        outcome.stale += request.ids.len() - handles.len();
+        Ok(outcome)
+    }
+
+    /// Adds a worker, after telling the machine what history there is. The first one begins the walk.
+    async fn join(
+        &self,
+        core: &Arc<Core>,
+        worker: impl FnOnce(&mut Inner) -> Worker,
+    ) -> Result<(Worker, Recovery)> {
+        let shared = &self.shared;
+        let mut trimmed: Vec<Position> = Vec::with_capacity(core.tails.len());
+        for tail in &core.tails {
+            tail.raise(shared.store.tail(&core.tenant, tail.shard).await?);
+            trimmed.push(shared.store.trimmed(&core.tenant, tail.shard).await?);
+        }
+        let now = shared.clock.now();
+        let mut inner = core.lock();
+        inner.ensure_open()?;
+        if shared.stop.is_cancelled() {
+            return Err(Error::new(ErrorKind::Closed, "the hub stops"));
+        }
+        let longest = inner.spec.expires_after;
+        if inner.workers.is_empty() && longest.is_some_and(|longest| now.since(inner.seen_at) > longest) {
+            inner.expired = true;
+        }
+        for (tail, until) in core.tails.iter().zip(trimmed) {
+            core.apply(shared, &mut inner, Input::Trimmed(tail.shard, until));
+        }
+        core.tell_tails(shared, &mut inner);
+        let worker = worker(&mut inner);
+        if !inner.workers.contains(&worker) {
+            inner.workers.push(worker);
+            core.apply(shared, &mut inner, Input::Join(worker));
+        }
+        inner.seen_at = now;
+        inner.used_at = now;
+        // Its presence is stored with the next save, which this asks for.
+        core.apply(shared, &mut inner, Input::Flush);
+        Ok((worker, inner.recovery()))
+    }
+}
+
+fn pull_worker(inner: &mut Inner, name: &str) -> Worker {
+    let known = inner.pullers.get(name).map(|puller| puller.worker);
+    known.unwrap_or_else(|| inner.new_worker())
+}
+
+fn handles(core: &Core, ids: &[DeliveryId]) -> Vec<Handle> {
+    ids.iter().filter(|id| id.subscriber == core.mark).map(DeliveryId::handle).collect()
+}
+
+fn page(core: &Core, worker: Worker, fetched: Option<&Arc<Fetched>>, recovered: Recovery) -> PullPage {
+    let lease = fetched.and_then(|fetched| fetched.items.first()).map_or(Lease(0), |item| item.id.lease);
+    let cursor = PageCursor { subscriber: core.mark, worker, lease };
+    let deliveries = fetched.map(|fetched| {
+        (0..fetched.items.len()).filter_map(|index| Delivery::new(fetched, index)).collect::<Vec<_>>()
+    });
+    PullPage { deliveries: deliveries.unwrap_or_default(), cursor: cursor.to_string(), recovered }
+}
+
+/// Whether a stored subscriber has expired, for those who only look.
+pub(super) fn is_expired(state: &switchboard_contract::storage::CursorState, now: switchboard_contract::Timestamp) -> bool {
+    state.expired || restore::is_expired(state, now)
+}
