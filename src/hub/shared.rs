@@ -181,10 +181,15 @@ impl Shared {
         AckOutcome { done: step.acked, stale: step.stale }
     }
 
-    /// Applies an acknowledgement and waits until it is durable.
-    pub(super) async fn ack(&self, core: &Arc<Core>, input: Input<'_>) -> Result<AckOutcome> {
+    /// Applies an acknowledgement at once; the future waits until it is durable.
+    pub(super) fn ack<'a>(
+        &'a self,
+        core: &'a Arc<Core>,
+        input: Input<'_>,
+    ) -> impl Future<Output = Result<AckOutcome>> + Send + use<'a> {
+        // The input borrows what may not cross threads, so the future must not hold it.
         let outcome = self.settle(core, input);
-        self.wait_saved(core).await.map(|()| outcome)
+        async move { self.wait_saved(core).await.map(|()| outcome) }
     }
 
     /// Waits until everything done so far is durable.

@@ -89,6 +89,7 @@ impl Builder {
         sending.set_evidence_sink(Arc::new(ingest.clone()));
 
         for (alias, one) in providers.iter() {
+            hub.register(alias.clone(), one.provider.app().clone());
             ingest.register(alias.clone(), one.tenant.clone(), one.provider.clone());
             let mode = if one.receive_only { AppMode::ReceiveOnly } else { AppMode::Active };
             sending.register(alias.clone(), one.tenant.clone(), one.provider.clone(), mode);
