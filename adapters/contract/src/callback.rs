@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::inbound::Inbound;
@@ -117,8 +118,9 @@ pub enum CallbackStage {
     Before,
 }
 
-/// The verdict on a message that the vendor holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The verdict on a message that the vendor holds. In configuration `pass` or `reject`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FixedVerdict {
     /// Let it through.
     #[default]

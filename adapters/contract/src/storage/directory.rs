@@ -18,7 +18,7 @@ pub struct UserRecord {
 }
 
 /// A group or room.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GroupRecord {
     /// Which.
     pub id: GroupId,

@@ -18,6 +18,8 @@ pub enum QuarantineReason {
     Stale = 1,
     /// Another callback with the same key had other content.
     Conflict = 2,
+    /// It was accepted and cannot be journalled: the store refuses its content, or its app is no longer configured.
+    Refused = 3,
 }
 
 impl QuarantineReason {
@@ -32,6 +34,7 @@ impl QuarantineReason {
             Self::BadSignature => "bad_signature",
             Self::Stale => "stale",
             Self::Conflict => "conflict",
+            Self::Refused => "refused",
         }
     }
 
@@ -41,6 +44,7 @@ impl QuarantineReason {
             0 => Self::BadSignature,
             1 => Self::Stale,
             2 => Self::Conflict,
+            3 => Self::Refused,
             _ => return None,
         })
     }

@@ -1,0 +1,398 @@
+//! From decoded callbacks to the journal, in order, whatever the database does meanwhile.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use serde_json::json;
+use switchboard_contract::storage::{Appended, Commit, Committed, InboxMark, QuarantineReason, Quarantined, Store};
+use switchboard_contract::{Clock, Error, ErrorKind, Inbound, Origin, RawCallback, Result, Topic};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::aside::Aside;
+use super::inbox::Inbox;
+use super::progress::Progress;
+use super::record::Address;
+use super::resolve::{Arrival, Gathered, Resolver};
+use super::retry::{Backoff, Waits, is_transient};
+use super::settle::{Settler, WaitKey};
+use super::source::Source;
+use super::waiting::Waiting;
+
+/// After so many failures in a row it is asked whether the database or the batch is at fault.
+const SUSPICIOUS: u32 = 8;
+/// So often an event must fail while the database takes other writes before it counts as refused.
+const STRIKES: u32 = 3;
+
+/// One callback of the inbox.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    /// Where it begins in the inbox.
+    pub(super) offset: u64,
+    pub(super) address: Arc<Address>,
+    pub(super) raw: RawCallback,
+}
+
+/// One event of a callback.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) parcel: Arc<Parcel>,
+    pub(super) source: Arc<Source>,
+    pub(super) inbound: Inbound,
+}
+
+/// One thing to do.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Journal it.
+    Event(Item),
+    /// Keep the callback aside.
+    Aside(Arc<Parcel>, QuarantineReason),
+}
+
+impl Work {
+    fn parcel(&self) -> &Parcel {
+        match self {
+            Self::Event(item) => &item.parcel,
+            Self::Aside(parcel, _) => parcel,
+        }
+    }
+}
+
+/// What was read and decoded at once.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) works: Vec<Work>,
+    /// Where the inbox goes on behind it.
+    pub(super) end: u64,
+    pub(super) records: u64,
+}
+
+/// The line from the inbox to the journal. There is one, and it keeps the order.
+pub(super) struct Line {
+    pub(super) inbox: Inbox,
+    pub(super) name: String,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) resolver: Resolver,
+    pub(super) settler: Settler,
+    pub(super) aside: Aside,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) backoff: Backoff,
+    pub(super) batch_events: usize,
+    pub(super) batch_bytes: usize,
+    pub(super) max_waiting: usize,
+    pub(super) quarantine_items: u32,
+    pub(super) progress: Arc<Progress>,
+    pub(super) stop: CancellationToken,
+    pub(super) waiting: Waiting,
+    pub(super) settling: JoinSet<WaitKey>,
+    /// Everything before this was read.
+    pub(super) read_to: u64,
+}
+
+/// A try to write the first works of a line.
+struct Attempt {
+    used: usize,
+    outcome: Result<()>,
+}
+
+/// What the failures of the present works were like.
+#[derive(Default)]
+struct Trouble {
+    /// How often the first of them failed alone while the database took other writes.
+    strikes: u32,
+    /// So many works are written one by one, to find the one at fault.
+    careful: usize,
+}
+
+/// Waits between tries of the store.
+struct Tries<'a> {
+    line: &'a Line,
+    waits: Waits,
+    failures: u32,
+}
+
+impl Tries<'_> {
+    /// Reports a failure and waits before the next try, or until stopped.
+    async fn failed(&mut self, error: &Error) {
+        self.failures += 1;
+        self.line.report(error, self.failures);
+        let wait = self.line.clock.sleep(self.waits.next());
+        self.line.stop.run_until_cancelled(wait).await;
+    }
+}
+
+impl Line {
+    /// Works until stopped or until the batches end.
+    pub(super) async fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
+        loop {
+            let room = self.waiting.events() < self.max_waiting;
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                Some(settled) = self.settling.join_next() => {
+                    // The task itself never panics: what it runs is caught inside it.
+                    let Ok(key) = settled else { continue };
+                    let items = self.waiting.take(&key);
+                    self.carry(items.into_iter().map(Work::Event).collect(), 0).await;
+                }
+                batch = batches.recv(), if room => match batch {
+                    Some(batch) => {
+                        self.read_to = batch.end;
+                        self.carry(batch.works, batch.records).await;
+                    }
+                    None => break,
+                },
+            }
+        }
+        self.settling.shutdown().await;
+    }
+
+    async fn carry(&mut self, works: Vec<Work>, records: u64) {
+        if let Some(first) = works.first() {
+            self.progress.working_on(first.parcel().raw.received_at);
+        }
+        let ready = self.hold_back(works).await;
+        self.journal(ready).await;
+        self.progress.read(records);
+        if self.inbox.released() < self.mark(None) && !self.stop.is_cancelled() {
+            // Nothing was written for it: all of it was skipped, or refused.
+            let mark = self.mark(None);
+            let mut tries = self.tries();
+            while !self.stop.is_cancelled() {
+                let commit = Commit { consumed: Some(self.inbox_mark(mark)), ..Commit::default() };
+                match self.store.commit(commit).await {
+                    Ok(_) => return self.consumed(mark),
+                    Err(error) => tries.failed(&error).await,
+                }
+            }
+        }
+    }
+
+    /// Lets events of unsettled groups wait; gives back the rest, in order.
+    async fn hold_back(&mut self, works: Vec<Work>) -> VecDeque<Work> {
+        let mut ready = VecDeque::with_capacity(works.len());
+        for work in works {
+            let item = match work {
+                Work::Event(item) => item,
+                aside => {
+                    ready.push_back(aside);
+                    continue;
+                }
+            };
+            let Some(key) = WaitKey::of(&item.source, &item.inbound.place) else {
+                ready.push_back(Work::Event(item));
+                continue;
+            };
+            let joins = self.waiting.holds(&key);
+            if !joins && self.is_settled(&item).await {
+                ready.push_back(Work::Event(item));
+                continue;
+            }
+            if !joins {
+                self.settle(key.clone(), &item);
+            }
+            self.waiting.add(key, item);
+        }
+        ready
+    }
+
+    /// Whether this event can be journalled now. When stopped it says yes, as then nothing is journalled any more.
+    async fn is_settled(&self, item: &Item) -> bool {
+        let mut tries = self.tries();
+        while !self.stop.is_cancelled() {
+            match self.settler.settle_now(&item.source, &item.inbound.place).await {
+                Ok(settled) => return settled,
+                // Not the store's fault: let the write find out, which knows what to do.
+                Err(error) if !is_transient(&error) => return true,
+                Err(error) => tries.failed(&error).await,
+            }
+        }
+        true
+    }
+
+    fn settle(&mut self, key: WaitKey, item: &Item) {
+        let (settler, source, place) = (self.settler.clone(), item.source.clone(), item.inbound.place.clone());
+        self.settling.spawn(async move {
+            if AssertUnwindSafe(settler.settle(&source, &place)).catch_unwind().await.is_err() {
+                tracing::error!(provider = %source.alias(), op = "kind_of", "a look-up panicked");
+            }
+            key
+        });
+    }
+
+    /// Writes everything, retrying for as long as the database fails; returns early only when stopped.
+    async fn journal(&self, mut works: VecDeque<Work>) {
+        let mut trouble = Trouble::default();
+        let mut tries = self.tries();
+        while !works.is_empty() && !self.stop.is_cancelled() {
+            let limit = if trouble.careful > 0 { 1 } else { self.batch_events };
+            let attempt = self.attempt(&works, limit).await;
+            let error = match attempt.outcome {
+                Ok(()) => {
+                    works.drain(..attempt.used);
+                    trouble = Trouble { careful: trouble.careful.saturating_sub(attempt.used), strikes: 0 };
+                    tries = self.tries();
+                    if let Some(next) = works.front() {
+                        self.progress.working_on(next.parcel().raw.received_at);
+                    }
+                    continue;
+                }
+                Err(error) => error,
+            };
+            if is_transient(&error) {
+                tries.failed(&error).await;
+                let suspicious = error.kind() == ErrorKind::Storage && tries.failures % SUSPICIOUS == 0;
+                if !suspicious || !self.is_writable().await {
+                    continue;
+                }
+                // The database takes writes, so the fault is in what we write.
+                trouble.strikes += u32::from(attempt.used == 1);
+                if trouble.strikes < STRIKES {
+                    trouble.careful = trouble.careful.max(attempt.used);
+                    continue;
+                }
+            } else if attempt.used > 1 {
+                trouble.careful = attempt.used;
+                continue;
+            }
+            if let Some(work) = works.pop_front() {
+                trouble = Trouble { careful: trouble.careful.saturating_sub(1), strikes: 0 };
+                tries = self.tries();
+                self.refuse(work, &error).await;
+            }
+        }
+    }
+
+    /// Writes as many of the first works as one transaction takes, with the mark that then holds.
+    async fn attempt(&self, works: &VecDeque<Work>, limit: usize) -> Attempt {
+        if let Some(Work::Aside(parcel, reason)) = works.front() {
+            let outcome = self.keep(parcel, *reason).await;
+            return match outcome {
+                Ok(()) => Attempt { used: 1, outcome: self.commit(Gathered::default(), &[], works.get(1)).await },
+                Err(error) => Attempt { used: 1, outcome: Err(error) },
+            };
+        }
+        let mut gathered = Gathered::default();
+        let mut owners: Vec<&Item> = Vec::new();
+        let mut used = 0;
+        for work in works.iter().take(limit) {
+            let Work::Event(item) = work else { break };
+            if gathered.must_be_written_before(&item.inbound) || gathered.bytes > self.batch_bytes {
+                break;
+            }
+            used += 1;
+            let arrival = Arrival { source: &item.source, origin: Origin::Callback, at: item.parcel.raw.received_at };
+            if let Err(error) = self.resolver.resolve(arrival, &item.inbound, &mut gathered).await {
+                return Attempt { used, outcome: Err(error) };
+            }
+            owners.resize(gathered.commit.drafts.len(), item);
+        }
+        Attempt { used, outcome: self.commit(gathered, &owners, works.get(used)).await }
+    }
+
+    async fn commit(&self, gathered: Gathered, owners: &[&Item], next: Option<&Work>) -> Result<()> {
+        let mark = self.mark(next);
+        let mut commit = gathered.commit;
+        commit.consumed = Some(self.inbox_mark(mark));
+        let started = std::time::Instant::now();
+        let committed = self.store.commit(commit).await?;
+        self.progress.appended(started.elapsed(), owners.len());
+        self.consumed(mark);
+        self.count(&committed, owners);
+        Ok(())
+    }
+
+    fn count(&self, committed: &Committed, owners: &[&Item]) {
+        for (appended, item) in committed.drafts.iter().zip(owners) {
+            item.source.count_appended(appended);
+            if let Appended::Conflict { position } = appended {
+                tracing::warn!(
+                    provider = %item.source.alias(), op = "append", position = position.0,
+                    "two callbacks of one key contradict each other"
+                );
+                let detail = json!({ "position": position.to_string() });
+                self.tell(item, "callback_conflict", detail);
+            }
+        }
+    }
+
+    fn tell(&self, item: &Item, kind: &str, detail: serde_json::Value) {
+        self.aside.tell(&item.parcel.address.tenant, Topic::Connection, kind, item.source.alias(), detail);
+    }
+
+    /// The store will not take it: it is kept aside, counted and told, and the line goes on.
+    async fn refuse(&self, work: Work, error: &Error) {
+        let parcel = work.parcel();
+        tracing::error!(
+            provider = %parcel.address.alias, op = "append", offset = parcel.offset, %error,
+            "the store refuses an event; its callback goes to quarantine"
+        );
+        let alias = parcel.address.alias.as_str().to_owned();
+        metrics::counter!("switchboard_ingest_refused_total", "provider" => alias).increment(1);
+        let Work::Event(item) = &work else { return };
+        let mut tries = self.tries();
+        while !self.stop.is_cancelled() {
+            match self.keep(parcel, QuarantineReason::Refused).await {
+                Ok(()) => break,
+                Err(error) if is_transient(&error) => tries.failed(&error).await,
+                Err(error) => {
+                    tracing::error!(offset = parcel.offset, %error, "nor can it be kept in quarantine");
+                    break;
+                }
+            }
+        }
+        self.tell(
+            item,
+            "event_refused",
+            json!({ "reason": error.kind().as_str(), "class": item.inbound.key.class.code() }),
+        );
+    }
+
+    async fn keep(&self, parcel: &Parcel, reason: QuarantineReason) -> Result<()> {
+        let Address { tenant, app, .. } = parcel.address.as_ref();
+        let item = Quarantined { id: 0, tenant: tenant.clone(), app: app.clone(), reason, raw: parcel.raw.clone() };
+        let alias = parcel.address.alias.as_str().to_owned();
+        self.store.put_aside(item, self.quarantine_items).await?;
+        metrics::counter!("switchboard_ingest_quarantined_total", "provider" => alias, "reason" => reason.as_str())
+            .increment(1);
+        Ok(())
+    }
+
+    /// Up to where everything is journalled once everything before `next` is.
+    fn mark(&self, next: Option<&Work>) -> u64 {
+        let reached = next.map_or(self.read_to, |work| work.parcel().offset);
+        self.waiting.low_water().map_or(reached, |low| low.min(reached))
+    }
+
+    fn inbox_mark(&self, offset: u64) -> InboxMark {
+        InboxMark { inbox: self.name.clone(), offset }
+    }
+
+    /// A mark is durable in the store: what is before it may go.
+    fn consumed(&self, mark: u64) {
+        self.inbox.release(mark);
+        let caught_up = *self.inbox.durable().borrow() <= mark;
+        self.progress.consumed(mark, caught_up);
+    }
+
+    /// Whether the database takes a write that changes nothing.
+    async fn is_writable(&self) -> bool {
+        let commit = Commit { consumed: Some(self.inbox_mark(self.inbox.released())), ..Commit::default() };
+        self.store.commit(commit).await.is_ok()
+    }
+
+    fn tries(&self) -> Tries<'_> {
+        Tries { line: self, waits: self.backoff.waits(), failures: 0 }
+    }
+
+    fn report(&self, error: &Error, failures: u32) {
+        metrics::counter!("switchboard_ingest_storage_retries_total").increment(1);
+        if failures.is_power_of_two() {
+            tracing::warn!(%error, op = "append", attempt = failures, "the store failed; callbacks wait in the inbox");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The providers whose callbacks are received.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use metrics::{Counter, Histogram, counter, histogram};
+use parking_lot::Mutex;
+use switchboard_contract::storage::Appended;
+use switchboard_contract::{FixedVerdict, Provider, ProviderId, Timestamp};
+use tokio::sync::watch;
+
+use super::record::Address;
+
+/// Names of unknown kinds counted for one provider; further ones count as `other`.
+const KINDS: usize = 64;
+
+/// One registered provider.
+pub(super) struct Source {
+    pub(super) address: Address,
+    /// `address`, encoded.
+    pub(super) encoded: Bytes,
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) verdict: FixedVerdict,
+    pub(super) accepted: Counter,
+    pub(super) replies: Histogram,
+    appended: [Counter; 4],
+    kinds: Mutex<HashSet<String>>,
+    /// Since when callbacks are being refused with 503, 0 when they are not, and how many were.
+    refused_since: AtomicI64,
+    refused: AtomicU64,
+}
+
+/// Callbacks were refused because they could not be kept; the vendor may not try them again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusals {
+    pub(super) since: Timestamp,
+    pub(super) count: u64,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    fn new(address: Address, provider: Arc<dyn Provider>, verdict: FixedVerdict) -> Self {
+        let alias = address.alias.as_str().to_owned();
+        let appended = |outcome: &'static str| counter!("switchboard_ingest_events_total", "provider" => alias.clone(), "outcome" => outcome);
+        Self {
+            encoded: address.encode(),
+            verdict,
+            accepted: counter!(
+                "switchboard_ingest_callbacks_total", "provider" => alias.clone(), "outcome" => "accepted"
+            ),
+            replies: histogram!("switchboard_ingest_reply_seconds", "provider" => alias.clone()),
+            appended: [appended("fresh"), appended("known"), appended("variant"), appended("conflict")],
+            kinds: Mutex::default(),
+            refused_since: AtomicI64::new(0),
+            refused: AtomicU64::new(0),
+            address,
+            provider,
+        }
+    }
+
+    pub(super) fn alias(&self) -> &ProviderId {
+        &self.address.alias
+    }
+
+    /// Counts a callback that was not simply accepted.
+    pub(super) fn count(&self, outcome: &'static str) {
+        let alias = self.alias().as_str().to_owned();
+        counter!("switchboard_ingest_callbacks_total", "provider" => alias, "outcome" => outcome).increment(1);
+    }
+
+    pub(super) fn count_appended(&self, appended: &Appended) {
+        let at = match appended {
+            Appended::Fresh { .. } => 0,
+            Appended::Known { .. } => 1,
+            Appended::Variant { .. } => 2,
+            Appended::Conflict { .. } => 3,
+        };
+        self.appended[at].increment(1);
+    }
+
+    /// Counts an event that was not understood, under its kind while kinds are few.
+    pub(super) fn count_unknown(&self, kind: &str) {
+        let kind: String = kind.chars().take(48).collect();
+        let mut kinds = self.kinds.lock();
+        let label = if kinds.contains(&kind) {
+            kind
+        } else if kinds.len() < KINDS {
+            kinds.insert(kind.clone());
+            kind
+        } else {
+            "other".to_owned()
+        };
+        drop(kinds);
+        let alias = self.alias().as_str().to_owned();
+        counter!("switchboard_ingest_unknown_events_total", "provider" => alias, "kind" => label).increment(1);
+    }
+
+    /// A callback was answered 503.
+    pub(super) fn refuse(&self, now: Timestamp) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let _ = self.refused_since.compare_exchange(0, now.0.max(1), Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// A callback was accepted: gives the refusals before it, once.
+    pub(super) fn accept(&self) -> Option<Refusals> {
+        if self.refused_since.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        match self.refused_since.swap(0, Ordering::AcqRel) {
+            0 => None,
+            since => Some(Refusals { since: Timestamp(since), count: self.refused.swap(0, Ordering::AcqRel) }),
+        }
+    }
+}
+
+/// All registered providers. Reading takes no lock.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    by_alias: ArcSwap<HashMap<ProviderId, Arc<Source>>>,
+    registered: watch::Sender<u64>,
+}
+
+impl Sources {
+    pub(super) fn register(&self, address: Address, provider: Arc<dyn Provider>, verdict: FixedVerdict) {
+        let source = Arc::new(Source::new(address, provider, verdict));
+        self.by_alias.rcu(|known| {
+            let mut known = HashMap::clone(known);
+            known.insert(source.alias().clone(), source.clone());
+            known
+        });
+        self.registered.send_modify(|count| *count += 1);
+    }
+
+    pub(super) fn by_alias(&self, alias: &ProviderId) -> Option<Arc<Source>> {
+        self.by_alias.load().get(alias).cloned()
+    }
+
+    /// Whoever decodes what once came to this address: the alias may have changed, the app may not.
+    pub(super) fn by_address(&self, address: &Address) -> Option<Arc<Source>> {
+        let known = self.by_alias.load();
+        let same = |source: &&Arc<Source>| source.address.tenant == address.tenant && source.address.app == address.app;
+        known.get(&address.alias).filter(same).or_else(|| known.values().find(same)).cloned()
+    }
+
+    /// Changes with every registration.
+    pub(super) fn registered(&self) -> watch::Receiver<u64> {
+        self.registered.subscribe()
+    }
+}
