@@ -149,7 +149,9 @@ pub struct Leg {
     pub vendor_id: Option<VendorMessageId>,
 }
 
-/// A step of one leg. It is taken only if the leg stands in one of the states in `expect`.
+/// A step of one leg. It is taken only if the leg stands in one of the states in `expect` and may go to `to`
+/// ([`SendState::may_become`]), or stands in `to` already: then it is no step and only records what became known, such
+/// as the vendor's id.
 #[derive(Clone, Debug)]
 pub struct LegChange {
     /// Whose.
@@ -199,6 +201,26 @@ pub trait Outbox: Send + Sync {
     /// # Errors
     /// `Storage`.
     async fn open_legs(&self, app: &App, after: u64, limit: usize) -> Result<Vec<Leg>>;
+
+    /// As [`open_legs`](Self::open_legs), of one tenant alone, so that a long queue of one never hides another's.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn open_legs_of(&self, app: &App, tenant: &TenantId, after: u64, limit: usize) -> Result<Vec<Leg>> {
+        let mut after = after;
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let page = self.open_legs(app, after, limit).await?;
+            let ended = page.len() < limit;
+            after = page.last().map_or(after, |leg| leg.order);
+            found.extend(page.into_iter().filter(|leg| leg.send.tenant == *tenant));
+            if ended {
+                break;
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
 
     /// How many legs of this app are open.
     ///

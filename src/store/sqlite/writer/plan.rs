@@ -100,7 +100,8 @@ impl<'a> Plan<'a> {
         let leg = facts.legs.get_mut(&(tenant, change.message_id));
         let refused = match &leg {
             None => Some(ChangeOutcome::Unknown),
-            Some(leg) if !change.expect.contains(&leg.state) || !leg.state.may_become(change.to) => {
+            Some(leg) if !change.expect.contains(&leg.state) => Some(ChangeOutcome::Stale(leg.state)),
+            Some(leg) if leg.state != change.to && !leg.state.may_become(change.to) => {
                 Some(ChangeOutcome::Stale(leg.state))
             }
             Some(_) => None,
