@@ -200,11 +200,9 @@ impl Provisioner {
         for (user, _) in known {
             self.users.insert(made_user(scene, user), ());
         }
-        stream::iter(unknown)
-            .map(|(user, _)| self.make_user(scene, user))
-            .buffer_unordered(PARALLEL)
-            .try_collect::<()>()
-            .await
+        // Made before the stream: a closure inside it would keep the whole future from crossing threads.
+        let making: Vec<_> = unknown.into_iter().map(|(user, _)| self.make_user(scene, user)).collect();
+        stream::iter(making).buffer_unordered(PARALLEL).try_collect::<()>().await
     }
 
     async fn make_user(&self, scene: Scene<'_>, user: &UserId) -> Result<()> {
