@@ -1,0 +1,12 @@
+//! Sending against a scripted vendor, in virtual time: tokio's clock stands still until everybody waits, then jumps
+//! to whoever waits for the least.
+#![allow(clippy::unwrap_used)]
+
+mod api;
+mod crash;
+mod evidence;
+mod order;
+mod pace;
+mod swap;
+mod vendor;
+mod world;
