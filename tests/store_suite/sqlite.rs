@@ -9,7 +9,7 @@ use switchboard::store::sqlite::{SqliteOptions, SqliteStore};
 use switchboard_contract::storage::{
     Appended, ChangeOutcome, Commit, CommitListener, Enqueued, Entry, Journal as _, Outbox as _, Store as _,
 };
-use switchboard_contract::{ErrorKind, Position, SendState, Shard, TenantId};
+use switchboard_contract::{ErrorKind, Position, Retry, SendState, Shard, TenantId};
 
 use crate::fixture::{AnyStore, File, SHARD, all, append, direct, fresh, message, recall, tenant, vendor};
 use crate::outbox::{change, send, step};
@@ -163,7 +163,35 @@ async fn a_full_disk_stops_writes_and_nothing_else() {
     let next = written as u64 + 1;
     assert_eq!(append(&store, vec![message(&direct("bob"), "after", "hi")]).await, [fresh(next, next)]);
     store.close().await;
-    sql(&file, "PRAGMA integrity_check").await;
+    let options = SqliteConnectOptions::new().filename(file.path());
+    let mut connection = options.connect().await.unwrap();
+    let sound: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(sound, "ok");
+    connection.close().await.unwrap();
+}
+
+/// Whoever else holds the database makes writes fail so that they may be tried again; reads go on.
+#[tokio::test]
+async fn i12_a_lock_of_somebody_else_ends_in_an_answer() {
+    let file = File::new();
+    let options = SqliteOptions { busy_timeout: Duration::from_millis(50), ..file.options() };
+    let store: AnyStore = Arc::new(SqliteStore::open(options).await.unwrap());
+    append(&store, vec![message(&direct("bob"), "before", "hi")]).await;
+    let mut other = SqliteConnectOptions::new().filename(file.path()).connect().await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let commit = |id: &str| {
+        let drafts = vec![message(&direct("bob"), id, "hi")];
+        store.commit(Commit { drafts, ..Commit::default() })
+    };
+    let (one, two) = futures::join!(commit("one"), commit("two"));
+    for error in [one.unwrap_err(), two.unwrap_err()] {
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Storage, Retry::Safe { after: None }));
+    }
+    assert_eq!(all(&store).await.len(), 1);
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    assert_eq!(append(&store, vec![message(&direct("bob"), "one", "hi")]).await, [fresh(2, 2)]);
+    other.close().await.unwrap();
+    store.close().await;
 }
 
 fn aside(text: &str) -> switchboard_contract::storage::Quarantined {

@@ -1,21 +1,29 @@
 //! What SQLite's failures mean to a caller.
 
-use switchboard_contract::{Error, ErrorKind};
+use switchboard_contract::{Error, ErrorKind, Retry};
 
-/// SQLITE_FULL, and SQLITE_IOERR_SHMSIZE, which is how a full disk shows when the shared index cannot grow.
-const FULL: [&str; 2] = ["13", "4874"];
+/// SQLITE_FULL; its siblings are told apart in the upper bits, which do not matter here.
+const FULL: i32 = 13;
+/// SQLITE_BUSY and SQLITE_LOCKED: somebody else holds the database, and did so longer than the busy timeout.
+const BUSY: [i32; 2] = [5, 6];
+/// SQLITE_IOERR_SHMSIZE: how a full disk shows when the index of the write-ahead log cannot grow.
+const NO_ROOM_FOR_INDEX: i32 = 4874;
 
-/// Says which operation failed, and whether for want of room.
+/// Says which operation failed, whether for want of room, and whether it may be tried again.
 pub(super) fn failed(operation: &'static str) -> impl Fn(sqlx::Error) -> Error {
     move |error| {
-        let full =
-            error.as_database_error().and_then(|error| error.code()).is_some_and(|code| FULL.contains(&code.as_ref()));
-        let (kind, message) = match &error {
-            sqlx::Error::PoolClosed => (ErrorKind::Closed, "the store is closed"),
-            _ if full => (ErrorKind::StorageFull, "no room is left for the database"),
-            _ => (ErrorKind::Storage, "the database failed"),
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok()).unwrap_or(0);
+        let again = Retry::Safe { after: None };
+        let (kind, message, retry) = match &error {
+            sqlx::Error::PoolClosed => (ErrorKind::Closed, "the store is closed", Retry::Never),
+            sqlx::Error::PoolTimedOut => (ErrorKind::Storage, "every reader of the database is in use", again),
+            _ if code & 0xff == FULL || code == NO_ROOM_FOR_INDEX => {
+                (ErrorKind::StorageFull, "no room is left for the database", again)
+            }
+            _ if BUSY.contains(&(code & 0xff)) => (ErrorKind::Storage, "the database is held by somebody else", again),
+            _ => (ErrorKind::Storage, "the database failed", Retry::Never),
         };
-        Error::new(kind, message).with_operation(operation).with_source(error)
+        Error::new(kind, message).with_retry(retry).with_operation(operation).with_source(error)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
-use switchboard_contract::{App, Error, ErrorKind, Result, SendState, TenantId};
+use switchboard_contract::{App, Error, Result, Retry, SendState, TenantId};
 
 use super::Reply;
 use super::memory::Memory;
@@ -43,7 +43,7 @@ pub(super) fn job<E: Errand>(errand: E, reply: Reply<E::Outcome>) -> Box<dyn Job
 impl<E: Errand> Job for Carried<E> {
     async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<bool> {
         match self.errand.run(db, memory).await {
-            Err(error) if error.kind() == ErrorKind::StorageFull => Err(error),
+            Err(error) if error.retry() != Retry::Never => Err(error),
             outcome => {
                 let stays = outcome.is_ok();
                 self.outcome = Some(outcome);

@@ -2,16 +2,13 @@
 
 use std::collections::HashMap;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
-use switchboard_contract::storage::{Draft, LegChange, NewSend};
-use switchboard_contract::{App, ConversationId, KeyClass, MessageId, Result, SendId, SendState, TenantId};
+use sqlx::SqliteConnection;
+use switchboard_contract::storage::Draft;
+use switchboard_contract::{App, ConversationId, EventData, KeyClass, MessageId, Result, SendId, SendState, TenantId};
 
 use super::Command;
 use super::memory::{Head, Memory, Stream};
 use crate::store::content;
-use crate::store::sqlite::error::{damaged, failed};
-use crate::store::sqlite::sql::{Bulk, Values, unsigned};
 
 /// What makes an event one event: tenant, app, class and the vendor's id.
 pub(super) type Key<'a> = (i64, i64, u8, &'a str);
@@ -97,88 +94,7 @@ pub(super) struct Facts<'a> {
     pub(super) next_conversation: i64,
     /// Apps of sends.
     pub(super) apps: HashMap<&'a App, i64>,
-    by_name: HashMap<(i64, &'a str), usize>,
-}
-
-static KEYS: Bulk = Bulk::new(
-    "SELECT key, place, sequence, digest, origin, message FROM journal WHERE tenant = ? AND app = ? AND class = ? AND key IN (",
-    "?",
-    ")",
-);
-static BY_ID: Bulk = Bulk::new(
-    "SELECT message, place, sequence, digest, origin, message FROM journal WHERE tenant = ? AND message IN (",
-    "?",
-    ") ORDER BY place DESC",
-);
-static HEADS: Bulk = Bulk::new(
-    "SELECT c.name, c.id, max(c.last_sequence, coalesce(
-         (SELECT max(j.sequence) FROM journal j WHERE j.tenant = c.tenant AND j.conversation = c.id), 0))
-     FROM conversations c WHERE c.tenant = ? AND c.name IN (",
-    "?",
-    ")",
-);
-static LEGS: Bulk = Bulk::new("SELECT message, id, app, state FROM legs WHERE tenant = ? AND message IN (", "?", ")");
-static CLIENTS: Bulk =
-    Bulk::new("SELECT client_id, send, digest FROM sends WHERE tenant = ? AND client_id IN (", "?", ")");
-static SENT: Bulk = Bulk::new(
-    "SELECT vendor, message FROM legs WHERE tenant = ? AND app = ? AND vendor IN (",
-    "?",
-    ") ORDER BY id DESC",
-);
-static AWAITED_NAMES: Bulk = Bulk::new(
-    "SELECT id, tenant, app, vendor, message FROM awaited WHERE tenant = ? AND app = ? AND vendor IN (",
-    "?",
-    ")",
-);
-static AWAITED_IDS: Bulk =
-    Bulk::new("SELECT id, tenant, app, vendor, message FROM awaited WHERE tenant = ? AND message IN (", "?", ")");
-
-/// A value of a list.
-pub(super) enum Wanted<'a> {
-    Text(&'a str),
-    Id(MessageId),
-}
-
-/// Reads a list: `fixed` first, then the wanted values.
-async fn read(
-    db: &mut SqliteConnection,
-    bulk: &'static Bulk,
-    fixed: &[i64],
-    wanted: &[Wanted<'_>],
-    mut take: impl FnMut(&SqliteRow) -> sqlx::Result<()>,
-) -> Result<()> {
-    for part in wanted.chunks(1024) {
-        let size = Bulk::padded(part.len());
-        let mut values = Values::with_capacity(fixed.len() + size);
-        fixed.iter().for_each(|value| values.push(*value));
-        for at in 0..size {
-            match &part[at.min(part.len() - 1)] {
-                Wanted::Text(text) => values.push(*text),
-                Wanted::Id(id) => values.push(id.as_bytes().as_slice()),
-            }
-        }
-        let rows = values.done().map(|values| sqlx::query_with(bulk.text(size), values));
-        let rows = rows.map_err(failed("look_up"))?.fetch_all(&mut *db).await.map_err(failed("look_up"))?;
-        rows.iter().try_for_each(&mut take).map_err(failed("look_up"))?;
-    }
-    Ok(())
-}
-
-fn id_of(row: &SqliteRow, at: usize) -> sqlx::Result<Option<MessageId>> {
-    let bytes: Option<&[u8]> = row.try_get(at)?;
-    Ok(bytes.and_then(|bytes| bytes.try_into().ok()).map(MessageId::from_bytes))
-}
-
-fn known_of(row: &SqliteRow) -> sqlx::Result<Known> {
-    let sequence: Option<i64> = row.try_get(2)?;
-    Ok(Known {
-        place: row.try_get(1)?,
-        sequence: sequence.map(unsigned),
-        digest: unsigned(row.try_get(3)?),
-        origin: row.try_get(4)?,
-        message: id_of(row, 5)?,
-        row: None,
-    })
+    pub(super) by_name: HashMap<(i64, &'a str), usize>,
 }
 
 impl<'a> Facts<'a> {
@@ -271,7 +187,7 @@ impl<'a> Facts<'a> {
             if let Some(vendor) = content::target(event).and_then(|target| target.vendor_id.as_ref()) {
                 self.key((tenant, app, KeyClass::Message.code(), vendor.as_str()));
             }
-            self.recalls |= matches!(event.data, switchboard_contract::EventData::Recall(_));
+            self.recalls |= matches!(event.data, EventData::Recall(_));
             self.items.push(Item { draft, tenant, app, stream, head, key });
         }
         Ok(())
@@ -290,171 +206,5 @@ impl<'a> Facts<'a> {
             self.heads.push(HeadState { tenant, name, head, fresh: false, moved: false });
             self.heads.len() - 1
         })
-    }
-
-    async fn load_keys(&mut self, db: &mut SqliteConnection) -> Result<()> {
-        let mut groups: HashMap<(i64, i64, u8), Vec<Wanted<'a>>> = HashMap::new();
-        for (tenant, app, class, key) in self.keys.keys() {
-            groups.entry((*tenant, *app, *class)).or_default().push(Wanted::Text(key));
-        }
-        for ((tenant, app, class), wanted) in groups {
-            let (keys, known) = (&self.keys, &mut self.known);
-            read(db, &KEYS, &[tenant, app, i64::from(class)], &wanted, |row| {
-                if let Some(at) = keys.get(&(tenant, app, class, row.try_get(0)?)) {
-                    known[*at] = Some(known_of(row)?);
-                }
-                Ok(())
-            })
-            .await?;
-        }
-        Ok(())
-    }
-
-    async fn load_heads(&mut self, db: &mut SqliteConnection) -> Result<()> {
-        let mut groups: HashMap<i64, Vec<Wanted<'a>>> = HashMap::new();
-        for state in self.heads.iter().filter(|state| state.head.is_none()) {
-            groups.entry(state.tenant).or_default().push(Wanted::Text(state.name.as_str()));
-        }
-        for (tenant, wanted) in groups {
-            let (by_name, heads) = (&self.by_name, &mut self.heads);
-            read(db, &HEADS, &[tenant], &wanted, |row| {
-                if let Some(at) = by_name.get(&(tenant, row.try_get(0)?)) {
-                    heads[*at].head = Some(Head { id: row.try_get(1)?, last: unsigned(row.try_get(2)?) });
-                }
-                Ok(())
-            })
-            .await?;
-        }
-        Ok(())
-    }
-
-    async fn load_legs(&mut self, db: &mut SqliteConnection, changes: &[&'a LegChange]) -> Result<()> {
-        let mut groups: HashMap<i64, Vec<Wanted<'_>>> = HashMap::new();
-        for change in changes {
-            groups.entry(self.tenants[&change.tenant]).or_default().push(Wanted::Id(change.message_id));
-        }
-        for (tenant, wanted) in groups {
-            let mut impossible = false;
-            let legs = &mut self.legs;
-            read(db, &LEGS, &[tenant], &wanted, |row| {
-                let (id, state) = (id_of(row, 0)?, SendState::from_code(row.try_get(3)?));
-                match (id, state) {
-                    (Some(message), Some(state)) => {
-                        let leg = LegFact { id: row.try_get(1)?, app: row.try_get(2)?, state };
-                        legs.insert((tenant, message), leg);
-                    }
-                    _ => impossible = true,
-                }
-                Ok(())
-            })
-            .await?;
-            if impossible {
-                return Err(damaged("leg"));
-            }
-        }
-        Ok(())
-    }
-
-    async fn load_clients(&mut self, db: &mut SqliteConnection, sends: &[&'a NewSend]) -> Result<()> {
-        let mut groups: HashMap<i64, Vec<Wanted<'a>>> = HashMap::new();
-        for send in sends {
-            if let Some(id) = &send.client_message_id {
-                groups.entry(self.tenants[&send.tenant]).or_default().push(Wanted::Text(id.as_str()));
-            }
-        }
-        for (tenant, wanted) in groups {
-            let clients = &mut self.clients;
-            read(db, &CLIENTS, &[tenant], &wanted, |row| {
-                let (send, digest): (&[u8], &[u8]) = (row.try_get(1)?, row.try_get(2)?);
-                if let (Ok(send), Ok(digest)) = (send.try_into(), digest.try_into()) {
-                    clients.insert((tenant, row.try_get(0)?), (SendId::from_bytes(send), digest));
-                }
-                Ok(())
-            })
-            .await?;
-        }
-        Ok(())
-    }
-
-    /// Targets that no journalled message carries may be sends of ours.
-    async fn load_sent(&mut self, db: &mut SqliteConnection) -> Result<()> {
-        let mut groups: HashMap<(i64, i64), Vec<Wanted<'a>>> = HashMap::new();
-        for item in &self.items {
-            let Some(target) = content::target(&item.draft.event) else { continue };
-            let Some(vendor) = target.vendor_id.as_ref().filter(|_| target.id.is_none()) else { continue };
-            let at = self.keys[&(item.tenant, item.app, KeyClass::Message.code(), vendor.as_str())];
-            if self.known[at].is_none() && item.app != 0 {
-                groups.entry((item.tenant, item.app)).or_default().push(Wanted::Text(vendor.as_str()));
-            }
-        }
-        for ((tenant, app), wanted) in groups {
-            let sent = &mut self.sent;
-            read(db, &SENT, &[tenant, app], &wanted, |row| {
-                if let Some(message) = id_of(row, 1)? {
-                    sent.insert((tenant, app, row.try_get(0)?), message);
-                }
-                Ok(())
-            })
-            .await?;
-        }
-        Ok(())
-    }
-
-    /// A recall may know its message by our id alone.
-    async fn load_by_id(&mut self, db: &mut SqliteConnection, changes: &[&'a LegChange]) -> Result<()> {
-        if !self.recalls {
-            return Ok(());
-        }
-        let mut groups: HashMap<i64, Vec<Wanted<'a>>> = HashMap::new();
-        // A step of this batch may be what tells a recall of this batch whose message it names.
-        for change in changes.iter().filter(|change| change.vendor_id.is_some()) {
-            groups.entry(self.tenants[&change.tenant]).or_default().push(Wanted::Id(change.message_id));
-        }
-        for item in &self.items {
-            let switchboard_contract::EventData::Recall(recall) = &item.draft.event.data else { continue };
-            let vendor = recall.target.vendor_id.as_ref().map(|id| (item.tenant, item.app, id.as_str().to_owned()));
-            let id = recall.target.id.or_else(|| vendor.and_then(|key| self.sent.get(&key).copied()));
-            if let Some(id) = id {
-                groups.entry(item.tenant).or_default().push(Wanted::Id(id));
-            }
-        }
-        for (tenant, wanted) in groups {
-            let by_id = &mut self.by_id;
-            read(db, &BY_ID, &[tenant], &wanted, |row| {
-                if let Some(message) = id_of(row, 0)? {
-                    by_id.insert((tenant, message), known_of(row)?);
-                }
-                Ok(())
-            })
-            .await?;
-        }
-        Ok(())
-    }
-
-    async fn load_awaited(&mut self, db: &mut SqliteConnection) -> Result<()> {
-        let mut names: HashMap<(i64, i64), Vec<Wanted<'a>>> = HashMap::new();
-        let mut ids: HashMap<i64, Vec<Wanted<'a>>> = HashMap::new();
-        for item in &self.items {
-            let Some(message) = content::message(&item.draft.event) else { continue };
-            let wanted = names.entry((item.tenant, item.app)).or_default();
-            wanted.extend(content::vendor_names(item.draft).map(Wanted::Text));
-            ids.entry(item.tenant).or_default().push(Wanted::Id(message.id));
-        }
-        let mut found: HashMap<i64, Awaited> = HashMap::new();
-        let mut take = |row: &SqliteRow| {
-            let id: i64 = row.try_get(0)?;
-            let (tenant, app, vendor) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-            found.insert(id, Awaited { id: Some(id), tenant, app, vendor, message: id_of(row, 4)?, gone: false });
-            Ok(())
-        };
-        for ((tenant, app), wanted) in names {
-            read(db, &AWAITED_NAMES, &[tenant, app], &wanted, &mut take).await?;
-        }
-        for (tenant, wanted) in ids {
-            read(db, &AWAITED_IDS, &[tenant], &wanted, &mut take).await?;
-        }
-        self.awaited.extend(found.into_values());
-        self.awaited.sort_by_key(|awaited| awaited.id);
-        Ok(())
     }
 }

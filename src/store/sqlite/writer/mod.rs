@@ -8,6 +8,7 @@
 mod errands;
 mod facts;
 mod flush;
+mod lookups;
 mod memory;
 mod outbox;
 mod plan;
@@ -20,7 +21,7 @@ use std::time::Instant;
 
 use sqlx::{Connection as _, SqliteConnection};
 use switchboard_contract::storage::{Commit, Committed, Enqueued, Entry, NewSend};
-use switchboard_contract::{Error, ErrorKind, Result, Shard, TenantId};
+use switchboard_contract::{Error, Result, Retry, Shard, TenantId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::failed;
@@ -138,7 +139,8 @@ impl Writer {
             Ok((answers, news)) => return self.answer(batch, answers, &news),
             Err(error) => error,
         };
-        if alone || error.kind() == ErrorKind::StorageFull {
+        // A full disk or a lock is nobody's fault: tried alone, each would wait for the same thing in turn.
+        if alone || error.retry() != Retry::Never {
             metrics::counter!("switchboard_store_failed_total", "kind" => error.kind().as_str()).increment(1);
             tracing::error!(%error, cause = ?std::error::Error::source(&error), "a transaction failed");
             return batch.into_iter().for_each(|command| command.refuse(&error));
