@@ -157,8 +157,8 @@ fn open(dir: &dyn InboxDir, name: String) -> io::Result<(Option<SegmentHeader>, 
 }
 
 fn make(dir: &dyn InboxDir, name: &str, bytes: u64) -> io::Result<Segment> {
+    // Its size becomes durable with its first records; a file cut short by a crash before is made again.
     let file = dir.create(name, bytes)?;
-    file.sync_data()?;
     Ok(Segment { name: name.to_owned(), file, bytes })
 }
 

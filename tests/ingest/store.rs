@@ -1,0 +1,134 @@
+//! The store in memory behind a database's bad days: locked, or refusing what somebody wrote.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use switchboard::store::memory::MemoryStore;
+use switchboard_contract::storage::*;
+use switchboard_contract::*;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Moody {
+    inner: MemoryStore,
+    /// Every write of events fails with this.
+    pub(crate) locked: Arc<Mutex<Option<ErrorKind>>>,
+    /// Events with this text are refused, with this error.
+    pub(crate) poison: Arc<Mutex<Option<(&'static str, ErrorKind)>>>,
+}
+
+macro_rules! delegate {
+    ($trait:ident { $(fn $name:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)* } $($rest:tt)*) => {
+        #[async_trait]
+        impl $trait for Moody {
+            $(async fn $name(&self, $($arg: $kind),*) -> $answer { self.inner.$name($($arg),*).await })*
+            $($rest)*
+        }
+    };
+}
+
+delegate! { Journal {
+    fn read(tenant: &TenantId, shard: Shard, after: Position, limit: usize) -> Result<Vec<Entry>>;
+    fn read_conversation(
+        tenant: &TenantId, conversation: &ConversationId, range: SequenceRange, limit: usize, newest: bool
+    ) -> Result<Vec<Entry>>;
+    fn backlog(
+        tenant: &TenantId, shard: Shard, after: Position, until: Position, skip: usize, limit: usize
+    ) -> Result<Vec<ConversationBacklog>>;
+    fn tail(tenant: &TenantId, shard: Shard) -> Result<Position>;
+    fn trimmed(tenant: &TenantId, shard: Shard) -> Result<Position>;
+    fn trim(tenant: &TenantId, shard: Shard, until: Position) -> Result<u64>;
+    fn position_before(tenant: &TenantId, shard: Shard, time: Timestamp) -> Result<Position>;
+    fn find(tenant: &TenantId, app: &App, key: &EventKey) -> Result<Option<Entry>>;
+    fn message(tenant: &TenantId, id: MessageId) -> Result<Option<Entry>>;
+    fn raw(tenant: &TenantId, shard: Shard, position: Position) -> Result<Option<Bytes>>;
+    fn consumed(inbox: &str) -> Result<u64>;
+}
+    async fn commit(&self, commit: Commit) -> Result<Committed> {
+        // One write at a time is what a database with one writer does.
+        if let Some(kind) = *self.locked.lock() {
+            return Err(Error::new(kind, "database is locked"));
+        }
+        if let Some((text, kind)) = *self.poison.lock() {
+            let refused = |draft: &Draft| match &draft.event.data {
+                EventData::Message(message) => message.body == Some(Body::text(text)),
+                _ => false,
+            };
+            if commit.drafts.iter().any(refused) {
+                return Err(Error::new(kind, "refused"));
+            }
+        }
+        self.inner.commit(commit).await
+    }
+
+    fn listen(&self, listener: Arc<dyn CommitListener>) {
+        self.inner.listen(listener);
+    }
+}
+
+delegate! { History {
+    fn page(query: &HistoryQuery) -> Result<HistoryPage>;
+    fn conversations(tenant: &TenantId, after: Option<&ConversationId>, limit: usize) -> Result<Vec<ConversationSummary>>;
+    fn conversation(tenant: &TenantId, id: &ConversationId) -> Result<Option<ConversationSummary>>;
+} }
+
+delegate! { Outbox {
+    fn enqueue(sends: Vec<NewSend>) -> Result<Vec<Enqueued>>;
+    fn open_legs(app: &App, after: u64, limit: usize) -> Result<Vec<Leg>>;
+    fn open_count(app: &App) -> Result<u64>;
+    fn open_apps() -> Result<Vec<App>>;
+    fn legs(tenant: &TenantId, send: SendId) -> Result<Vec<Leg>>;
+    fn leg(tenant: &TenantId, message: MessageId) -> Result<Option<Leg>>;
+    fn leg_by_vendor_id(tenant: &TenantId, app: &App, id: &VendorMessageId) -> Result<Option<Leg>>;
+    fn send_by_client_id(tenant: &TenantId, id: &ClientMessageId) -> Result<Option<SendId>>;
+    fn reroute(tenant: &TenantId, from: &App, to: &App) -> Result<u64>;
+} }
+
+delegate! { Subscribers {
+    fn put_subscriber(
+        tenant: &TenantId, name: &SubscriberName, spec: &SubscriberSpec, start: &[ShardCursor], now: Timestamp
+    ) -> Result<bool>;
+    fn subscriber(tenant: &TenantId, name: &SubscriberName) -> Result<Option<CursorState>>;
+    fn subscribers(tenant: &TenantId) -> Result<Vec<(SubscriberName, CursorState)>>;
+    fn remove_subscriber(tenant: &TenantId, name: &SubscriberName) -> Result<bool>;
+    fn update_subscribers(updates: Vec<SubscriberUpdate>) -> Result<()>;
+} }
+
+delegate! { Bindings {
+    fn by_vendor(tenant: &TenantId, app: &App, wanted: &[(BindingKind, String)]) -> Result<Vec<Option<Binding>>>;
+    fn by_business(tenant: &TenantId, app: &App, wanted: &[(BindingKind, String)]) -> Result<Vec<Option<Binding>>>;
+    fn bind(tenant: &TenantId, app: &App, bindings: &[Binding]) -> Result<Vec<Binding>>;
+    fn bindings(
+        tenant: &TenantId, app: &App, after: Option<(BindingKind, String)>, limit: usize
+    ) -> Result<Vec<Binding>>;
+    fn provisioned(tenant: &TenantId, app: &App, wanted: &[(BindingKind, String, String)]) -> Result<Vec<bool>>;
+    fn set_provisioned(
+        tenant: &TenantId, app: &App, items: &[(BindingKind, String, String)], made: bool
+    ) -> Result<()>;
+} }
+
+delegate! { Directory {
+    fn put_user(tenant: &TenantId, user: &UserRecord) -> Result<()>;
+    fn user(tenant: &TenantId, id: &UserId) -> Result<Option<UserRecord>>;
+    fn put_group(tenant: &TenantId, group: &GroupRecord) -> Result<()>;
+    fn group(tenant: &TenantId, id: &GroupId, room: bool) -> Result<Option<GroupRecord>>;
+    fn groups(tenant: &TenantId, after: Option<&GroupId>, limit: usize) -> Result<Vec<GroupRecord>>;
+    fn change_members(
+        tenant: &TenantId, id: &GroupId, room: bool, add: &[UserId], remove: &[UserId]
+    ) -> Result<()>;
+    fn remove_group(tenant: &TenantId, id: &GroupId, room: bool) -> Result<bool>;
+} }
+
+delegate! { Quarantine {
+    fn put_aside(item: Quarantined, max_items: u32) -> Result<u64>;
+    fn set_aside(tenant: &TenantId, after: u64, limit: usize) -> Result<Vec<Quarantined>>;
+    fn release(tenant: &TenantId, id: u64) -> Result<bool>;
+} }
+
+delegate! { Store {
+    fn setting(name: &str) -> Result<Option<Vec<u8>>>;
+    fn setting_or_insert(name: &str, value: &[u8]) -> Result<Vec<u8>>;
+    fn ping() -> Result<()>;
+    fn close() -> ();
+} }
