@@ -158,6 +158,12 @@ pub(crate) async fn a_step_is_taken_from_the_expected_state_only(store: &AnyStor
     assert_eq!(read, [ChangeOutcome::Applied(vec![fresh(4, 4)]), ChangeOutcome::Stale(Read)]);
     let leg = store.leg(&tenant(), one.legs[0].message_id).await.unwrap().unwrap();
     assert_eq!(leg.vendor_id, Some(VendorMessageId::from("v1")), "a step without an id leaves the one known");
+    // What is told late is recorded without a step, and without an event.
+    let mut told = step(&one, 0, &[Read], Read);
+    (told.vendor_id, told.drafts) = (Some(VendorMessageId::from("v2")), Vec::new());
+    assert_eq!(change(store, vec![told]).await, [ChangeOutcome::Applied(Vec::new())]);
+    let leg = store.leg_by_vendor_id(&tenant(), &app(), &VendorMessageId::from("v2")).await.unwrap().unwrap();
+    assert_eq!((leg.message_id, leg.state), (one.legs[0].message_id, Read));
 }
 
 pub(crate) async fn open_legs_come_in_order(store: &AnyStore) {

@@ -15,7 +15,8 @@ impl State {
         let key = (change.tenant.clone(), change.message_id);
         let Some(order) = self.legs.by_message.get(&key).copied() else { return Ok(ChangeOutcome::Unknown) };
         let Some(leg) = self.legs.by_order.get_mut(&order) else { return Ok(ChangeOutcome::Unknown) };
-        let legal = leg.state == change.to || leg.state.may_become(change.to);
+        let known = leg.state == change.to && change.drafts.is_empty();
+        let legal = known || leg.state.may_become(change.to);
         if !change.expect.contains(&leg.state) || !legal {
             return Ok(ChangeOutcome::Stale(leg.state));
         }

@@ -150,8 +150,8 @@ pub struct Leg {
 }
 
 /// A step of one leg. It is taken only if the leg stands in one of the states in `expect` and may go to `to`
-/// ([`SendState::may_become`]), or stands in `to` already: then it is no step and only records what became known, such
-/// as the vendor's id.
+/// ([`SendState::may_become`]). One without drafts may also stand in `to` already: then it is no step and only records
+/// what became known, such as the vendor's id.
 #[derive(Clone, Debug)]
 pub struct LegChange {
     /// Whose.

@@ -101,9 +101,9 @@ impl<'a> Plan<'a> {
         let refused = match &leg {
             None => Some(ChangeOutcome::Unknown),
             Some(leg) if !change.expect.contains(&leg.state) => Some(ChangeOutcome::Stale(leg.state)),
-            Some(leg) if leg.state != change.to && !leg.state.may_become(change.to) => {
-                Some(ChangeOutcome::Stale(leg.state))
-            }
+            // Without drafts it may be no step, and only tell what became known.
+            Some(leg) if leg.state == change.to && change.drafts.is_empty() => None,
+            Some(leg) if !leg.state.may_become(change.to) => Some(ChangeOutcome::Stale(leg.state)),
             Some(_) => None,
         };
         let (Some(leg), None) = (leg, &refused) else {
