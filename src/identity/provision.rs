@@ -200,23 +200,27 @@ impl Provisioner {
         for (user, _) in known {
             self.users.insert(made_user(scene, user), ());
         }
-        // Made before the stream: a closure inside it would keep the whole future from crossing threads.
-        let making: Vec<_> = unknown.into_iter().map(|(user, _)| self.make_user(scene, user)).collect();
-        stream::iter(making).buffer_unordered(PARALLEL).try_collect::<()>().await
+        // Owned: a stream of borrowed users would not be `Send` for every lifetime.
+        let unknown: Vec<UserId> = unknown.into_iter().map(|(user, _)| user.clone()).collect();
+        stream::iter(unknown)
+            .map(|user| self.make_user(scene, user))
+            .buffer_unordered(PARALLEL)
+            .try_collect::<()>()
+            .await
     }
 
-    async fn make_user(&self, scene: Scene<'_>, user: &UserId) -> Result<()> {
+    async fn make_user(&self, scene: Scene<'_>, user: UserId) -> Result<()> {
         let Some(users) = scene.provider.users() else { return Ok(()) };
-        let key = made_user(scene, user);
+        let key = made_user(scene, &user);
         let _flight = self.user_flights.enter(self.hasher.hash_one(&key)).await;
         if self.users.contains_key(&key) {
             return Ok(());
         }
         let profile =
-            self.store.user(scene.tenant, user).await?.map_or_else(UserProfile::default, |known| known.profile);
-        let vendor = self.identity.vendor_user(scene.tenant, scene.provider, user).await?;
+            self.store.user(scene.tenant, &user).await?.map_or_else(UserProfile::default, |known| known.profile);
+        let vendor = self.identity.vendor_user(scene.tenant, scene.provider, &user).await?;
         users.ensure(&vendor, &profile).await?;
-        self.store.set_provisioned(scene.tenant, scene.provider.app(), &[user_item(user)], true).await?;
+        self.store.set_provisioned(scene.tenant, scene.provider.app(), &[user_item(&user)], true).await?;
         self.users.insert(key, ());
         Ok(())
     }

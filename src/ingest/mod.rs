@@ -134,7 +134,6 @@ impl Ingest {
     ///
     /// # Errors
     /// As `open`.
-    #[expect(clippy::too_many_arguments, reason = "the parts are open's, and each is one collaborator")]
     pub async fn open_on(
         dir: Arc<dyn InboxDir>,
         config: IngestConfig,

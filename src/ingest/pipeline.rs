@@ -46,6 +46,7 @@ pub(super) struct Item {
 
 /// One thing to do.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are events; a box would cost each an allocation")]
 pub(super) enum Work {
     /// Journal it.
     Event(Item),
@@ -245,7 +246,7 @@ impl Line {
             };
             if is_transient(&error) {
                 tries.failed(&error).await;
-                let suspicious = error.kind() == ErrorKind::Storage && tries.failures % SUSPICIOUS == 0;
+                let suspicious = error.kind() == ErrorKind::Storage && tries.failures.is_multiple_of(SUSPICIOUS);
                 if !suspicious || !self.is_writable().await {
                     continue;
                 }

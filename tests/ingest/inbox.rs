@@ -14,7 +14,12 @@ use crate::disk::{Disk, Mutant};
 const LIVES: u64 = 3;
 
 fn config() -> InboxConfig {
-    InboxConfig { segment_bytes: 64 << 10, capacity_bytes: 256 << 10, max_pending_bytes: 64 << 10, ..InboxConfig::default() }
+    InboxConfig {
+        segment_bytes: 64 << 10,
+        capacity_bytes: 256 << 10,
+        max_pending_bytes: 64 << 10,
+        ..InboxConfig::default()
+    }
 }
 
 fn open(disk: &Disk, consumed: u64) -> switchboard_contract::Result<Inbox> {
@@ -173,7 +178,8 @@ fn rounds(default: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i01_every_acknowledged_record_survives_any_crash_once_and_in_order() {
-    let first: u64 = std::env::var("SWITCHBOARD_CRASH_SEED").map_or_else(|_| rand::random(), |text| text.parse().unwrap());
+    let first: u64 =
+        std::env::var("SWITCHBOARD_CRASH_SEED").map_or_else(|_| rand::random(), |text| text.parse().unwrap());
     for seed in (0..rounds(200)).map(|round| first.wrapping_add(round)) {
         if let Err(fault) = round(seed, Mutant::None).await {
             panic!("SWITCHBOARD_CRASH_SEED={seed}: {fault}");

@@ -3,4 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod disk;
+mod identity;
 mod inbox;
+mod pipeline;
+mod provider;
+mod receive;
+mod stage;
+mod store;

@@ -202,17 +202,22 @@ pub(crate) struct Fake {
 impl Fake {
     /// A vendor that names groups itself.
     pub(crate) fn naming_itself() -> Arc<Self> {
-        Self::make(GroupNaming::Vendor)
+        Self::make("app-1", GroupNaming::Vendor)
     }
 
     /// A vendor that takes the business's group ids.
     pub(crate) fn obedient() -> Arc<Self> {
-        Self::make(GroupNaming::Business(SPELLING))
+        Self::make("app-1", GroupNaming::Business(SPELLING))
     }
 
-    fn make(groups: GroupNaming) -> Arc<Self> {
+    /// The same vendor with another app.
+    pub(crate) fn of_another_app() -> Arc<Self> {
+        Self::make("app-2", GroupNaming::Vendor)
+    }
+
+    fn make(app: &str, groups: GroupNaming) -> Arc<Self> {
         let naming = Naming { users: SPELLING, groups, rooms: groups };
-        Arc::new(Self { app: App::new("fake", "app-1"), naming, vendor: Arc::default() })
+        Arc::new(Self { app: App::new("fake", app), naming, vendor: Arc::default() })
     }
 }
 

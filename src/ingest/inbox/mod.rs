@@ -11,28 +11,27 @@ mod disk;
 mod frame;
 mod recover;
 mod segment;
+mod shared;
 mod writer;
 
-use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use metrics::{Histogram, gauge, histogram};
+use metrics::{gauge, histogram};
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 use switchboard_contract::{Error, ErrorKind, Result};
 use tokio::sync::{Semaphore, oneshot, watch};
-use uuid::Uuid;
 
 pub use disk::{DiskDir, InboxDir, InboxFile};
 pub use recover::Found;
 pub use segment::Framed;
 
 use frame::{FRAME_HEADER, SEGMENT_HEADER};
-use segment::{Live, Segment};
+use shared::{Failure, Layout, Metrics, Pending, Shared};
 
 /// Where the inbox is and how large it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,150 +265,6 @@ impl Inbox {
             && writer.join().is_err()
         {
             tracing::error!("the writer of the inbox panicked");
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Shared {
-    id: Uuid,
-    limit: usize,
-    pending: Mutex<Pending>,
-    wake: Condvar,
-    room: Semaphore,
-    layout: Mutex<Layout>,
-    durable: watch::Sender<u64>,
-    records: AtomicU64,
-    metrics: Metrics,
-}
-
-struct Metrics {
-    fsync: Histogram,
-    batch: Histogram,
-}
-
-impl std::fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Metrics")
-    }
-}
-
-/// Frames in line, and who waits for them, in the same order. The writer swaps it for an empty one.
-#[derive(Debug, Default)]
-struct Pending {
-    bytes: Vec<u8>,
-    waiters: Vec<Waiter>,
-    /// Bytes the writer has taken and not finished.
-    taken: u64,
-    closed: bool,
-}
-
-#[derive(Debug)]
-struct Waiter(oneshot::Sender<Result<(), Failure>>);
-
-impl Waiter {
-    fn tell(self, outcome: Result<(), Failure>) {
-        // A caller that has left does not need the answer.
-        let _ = self.0.send(outcome);
-    }
-}
-
-#[derive(Debug)]
-struct Layout {
-    /// In order of offset. The last one is written to.
-    live: VecDeque<Live>,
-    free: VecDeque<Segment>,
-    tail: u64,
-    released: u64,
-}
-
-impl Shared {
-    fn push(&self, size: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<Appending, Failure> {
-        let (waiter, receiver) = oneshot::channel();
-        let mut pending = self.pending.lock();
-        if pending.closed {
-            return Err(Failure::Closed);
-        }
-        let start = frame::begin(&mut pending.bytes);
-        write(&mut pending.bytes);
-        debug_assert!(pending.bytes.len() - start <= size + FRAME_HEADER, "a record is longer than announced");
-        // The room was taken for `size`; what was not used goes back.
-        self.room.add_permits((size + FRAME_HEADER).saturating_sub(pending.bytes.len() - start));
-        frame::finish(&mut pending.bytes, start);
-        pending.waiters.push(Waiter(waiter));
-        let first = pending.waiters.len() == 1;
-        drop(pending);
-        if first {
-            self.wake.notify_one();
-        }
-        Ok(Appending(receiver))
-    }
-
-    /// Waits for records and takes them all. `false` once closed and empty.
-    fn take(&self, batch: &mut Pending) -> bool {
-        let mut pending = self.pending.lock();
-        pending.taken = 0;
-        while pending.bytes.is_empty() {
-            if pending.closed {
-                return false;
-            }
-            self.wake.wait(&mut pending);
-        }
-        std::mem::swap(&mut pending.bytes, &mut batch.bytes);
-        std::mem::swap(&mut pending.waiters, &mut batch.waiters);
-        pending.taken = batch.bytes.len() as u64;
-        true
-    }
-
-    /// Publishes what became durable.
-    fn advance(&self, live: &Live, records: u64) {
-        {
-            let mut pending = self.pending.lock();
-            let mut layout = self.layout.lock();
-            pending.taken = pending.taken.saturating_sub(live.end - layout.tail);
-            layout.tail = live.end;
-            if let Some(last) = layout.live.back_mut() {
-                last.end = live.end;
-            }
-        }
-        self.records.fetch_add(records, Ordering::Relaxed);
-        self.durable.send_replace(live.end);
-    }
-
-    /// Forgets what was taken and did not become durable, and wakes those who wait for it.
-    fn give_up(&self) {
-        self.pending.lock().taken = 0;
-        self.durable.send_modify(|_| {});
-    }
-
-    fn close(&self) {
-        self.pending.lock().closed = true;
-        self.room.close();
-        self.wake.notify_one();
-    }
-}
-
-/// Why records did not become durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failure {
-    Full,
-    Disk,
-    Closed,
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        tracing::error!(%error, "the inbox could not be written");
-        if error.kind() == io::ErrorKind::StorageFull { Self::Full } else { Self::Disk }
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Full => Self::new(ErrorKind::StorageFull, "the inbox is full"),
-            Failure::Disk => Self::new(ErrorKind::Storage, "the disk of the inbox failed"),
-            Failure::Closed => Self::new(ErrorKind::Closed, "the inbox is closed"),
         }
     }
 }
