@@ -131,7 +131,7 @@ impl Roaming for RongCloud {
                 .with_operation("history_page"));
         }
         let seen: Vec<Seen<'_>> = found.iter().map(|found| Seen { at: found.at, id: found.id() }).collect();
-        let step = walk.step(&seen, limit as usize, ask.size);
+        let step = walk.step(&seen, limit as usize, ask.size)?;
         let viewer = query.viewer.as_str();
         items.extend(
             step.taken.iter().map(|index| found[*index].inbound(&conversation, viewer, &self.inner.codec, &reply.body)),

@@ -111,8 +111,7 @@ impl Walk {
     pub(super) fn ask(&self, limit: u32) -> Result<Ask> {
         let seen = u32::try_from(self.seen.len()).unwrap_or(MAX_PAGE);
         if seen >= MAX_PAGE {
-            let why = format!("more than {MAX_PAGE} messages of one millisecond cannot be paged through");
-            return Err(Error::new(ErrorKind::Internal, why));
+            return Err(too_full());
         }
         let least = if self.sure { 1 } else { 2 };
         let size = if self.full { MAX_PAGE } else { limit.saturating_add(seen).clamp(least, MAX_PAGE) };
@@ -120,7 +119,8 @@ impl Walk {
             (None, _) => Ask { start: self.low, end: self.high, include_start: true, size },
             (Some(at), Direction::Down) => {
                 let start = (self.low - 1).max(0);
-                Ask { start, end: self.high.min(at + 1), include_start: self.low == 0, size }
+                // A millisecond beyond, even beyond the window: under one reading the end itself is left out.
+                Ask { start, end: at + 1, include_start: self.low == 0, size }
             }
             (Some(at), Direction::Up) => {
                 let start = (at - 1).max(0);
@@ -130,7 +130,10 @@ impl Walk {
     }
 
     /// Takes an answer that was asked for `size` messages.
-    pub(super) fn step(mut self, answer: &[Seen<'_>], limit: usize, size: u32) -> Step {
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub(super) fn step(mut self, answer: &[Seen<'_>], limit: usize, size: u32) -> Result<Step> {
         self.learn_direction(answer);
         let mut fresh = self.fresh(answer);
         match self.direction {
@@ -139,14 +142,14 @@ impl Walk {
         }
         fresh.truncate(limit);
         let Some(last) = fresh.last() else {
-            return Step { taken: fresh, next: self.past(answer.len() >= size as usize, size) };
+            return Ok(Step { taken: fresh, next: self.past(answer.len() >= size as usize, size)? });
         };
         let at = answer[*last].at;
         self.seen.extend(fresh.iter().map(|index| (answer[*index].at, answer[*index].id.to_owned())));
         self.seen.retain(|(time, _)| time.abs_diff(at) <= 1);
         self.at = Some(at);
         self.full = false;
-        Step { taken: fresh, next: Some(self) }
+        Ok(Step { taken: fresh, next: Some(self) })
     }
 
     fn learn_direction(&mut self, answer: &[Seen<'_>]) {
@@ -164,27 +167,38 @@ impl Walk {
     }
 
     /// Nothing new came: a larger page, the other direction, the next window, or the end.
-    fn past(mut self, page_was_full: bool, size: u32) -> Option<Self> {
-        if page_was_full && size < MAX_PAGE {
+    fn past(mut self, page_was_full: bool, size: u32) -> Result<Option<Self>> {
+        if page_was_full {
+            if size >= MAX_PAGE {
+                return Err(too_full());
+            }
             self.full = true;
-            return Some(self);
+            return Ok(Some(self));
         }
         self.full = false;
-        if !self.sure && self.at.is_some() {
-            // Everything so far was of one millisecond: what there is may as well lie on its other side.
+        if !self.sure && self.at.is_some() && self.direction == Direction::Down {
+            // Everything so far was of one millisecond: what there is may as well lie on its other side. That still
+            // does not tell the order of the next window.
             self.direction = Direction::Up;
-            self.sure = true;
-            return Some(self);
+            return Ok(Some(self));
+        }
+        if !self.sure {
+            self.direction = Direction::Down;
         }
         if self.low <= self.since {
-            return None;
+            return Ok(None);
         }
         self.high = self.low - 1;
         self.low = self.since.max(self.high.saturating_sub(self.span));
         self.at = None;
         self.seen.clear();
-        Some(self)
+        Ok(Some(self))
     }
+}
+
+fn too_full() -> Error {
+    let why = format!("more than {MAX_PAGE} messages of one millisecond cannot be paged through");
+    Error::new(ErrorKind::Internal, why)
 }
 
 #[cfg(test)]
@@ -253,7 +267,7 @@ mod tests {
             let ask = walk.ask(limit).unwrap();
             assert!(ask.end - ask.start <= span as i64, "the span is kept");
             let answer = vendor.answer(stored, ask);
-            let step = walk.step(&answer, limit as usize, ask.size);
+            let step = walk.step(&answer, limit as usize, ask.size).unwrap();
             assert!(step.taken.len() <= limit as usize);
             all.extend(step.taken.iter().map(|index| answer[*index].id.to_owned()));
             let next = step.next.map(|walk| walk.cursor());
@@ -266,7 +280,18 @@ mod tests {
         panic!("the walk does not end");
     }
 
+    #[test]
+    fn a_window_of_a_single_millisecond_does_not_decide_the_order_of_the_next() {
+        let vendor = Vendor { descending: true, end_included: true, start_is_where_the_page_begins: false };
+        let stored: Vec<(i64, String)> = [1082, 1078, 1076].into_iter().map(|at| (at, format!("id-{at}"))).collect();
+        let mut found = walk_all(vendor, QueryOrder::Auto, 6, &stored, (1000, 1084), 1);
+        found.sort();
+        assert_eq!(found, ["id-1076", "id-1078", "id-1082"]);
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
         #[test]
         fn each_message_of_the_range_comes_exactly_once(
             times in prop::collection::vec(0_i64..60, 0..80),
@@ -312,7 +337,7 @@ mod tests {
         let walk = walk.unwrap();
         assert_eq!(walk.ask(20).unwrap(), Ask { start: 1000, end: 2000, include_start: true, size: 20 });
         let answer = [Seen { at: 1900, id: "a" }, Seen { at: 1800, id: "b" }];
-        let next = walk.step(&answer, 20, 20).next.unwrap();
+        let next = walk.step(&answer, 20, 20).unwrap().next.unwrap();
         assert_eq!(next.ask(20).unwrap(), Ask { start: 999, end: 1801, include_start: false, size: 21 });
     }
 
@@ -337,7 +362,7 @@ mod tests {
                 Err(error) => break error,
             };
             let answer = vendor.answer(&stored, ask);
-            walk = walk.step(&answer, 100, ask.size).next.expect("the walk ended and lost 50 messages");
+            walk = walk.step(&answer, 100, ask.size).unwrap().next.expect("the walk ended and lost 50 messages");
         };
         assert_eq!(error.kind(), ErrorKind::Internal);
     }

@@ -105,6 +105,18 @@ async fn ask_like(capture: &Capture) -> Asked {
     vendor.only()
 }
 
+fn user_agent_is_its_own(name: &str, seen: &Request) -> bool {
+    let known = [
+        ("go", "rc-go-sdk/4.0.7"),
+        ("java", "rc-java-sdk/${project.version}"),
+        ("node", "rc-nodejs-sdk/3.1.1"),
+        ("php", "rc-php-sdk/3.4.2"),
+        ("python", "rc-python-sdk/3.2.0"),
+    ];
+    let sdk = name.trim_start_matches("sdk_capture_").split('_').next().unwrap();
+    known.iter().any(|(known, agent)| *known == sdk && seen.header("user-agent") == Some(agent))
+}
+
 /// The content the SDKs put in beside the text: an empty user and an empty extra, or spaces between the tokens.
 fn normal_content(capture: &Request) -> String {
     let (mut plain, content): (Vec<_>, Vec<_>) =
@@ -131,6 +143,7 @@ async fn the_official_sdks_ask_for_the_same() {
         assert_eq!(seen.header("app-key"), Some(APP_KEY), "{}", capture.name);
         assert!(signature_is_good(&seen), "{}", capture.name);
         assert_eq!(seen.header("content-type"), Some("application/x-www-form-urlencoded"), "{}", capture.name);
+        assert!(user_agent_is_its_own(capture.name, &seen), "{}", capture.name);
         let asked = ask_like(capture).await;
         assert_eq!(asked.path, capture.path);
         compare(capture.name, &normal_content(&seen), &asked, capture.ours, capture.theirs);
@@ -144,7 +157,7 @@ async fn the_official_sdks_query_history_alike() {
         ("sdk_capture_java_private_query.http", QueryValues::Numbers),
     ] {
         let seen = Request::fixture(name);
-        assert!(signature_is_good(&seen), "{name}");
+        assert!(signature_is_good(&seen) && user_agent_is_its_own(name, &seen), "{name}");
         assert_eq!((seen.method.as_str(), seen.path.as_str()), ("POST", "/v3/message/private/query.json"));
         assert_eq!(seen.header("app-key"), Some(APP_KEY));
         assert_eq!(seen.header("content-type"), Some("application/json"));

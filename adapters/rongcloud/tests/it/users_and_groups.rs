@@ -128,6 +128,7 @@ async fn members_are_listed_whole_or_not_at_all() {
     let found = rooms.provider().members(&group_ref("room_42", true)).await.unwrap();
     assert_eq!(found, users(&["user_alice", "user_bob"]));
     assert_eq!(rooms.only().body, "chatroomId=room_42&count=500&order=1");
+    assert_eq!(fixture_json("chatroom_user_query_response.json")["total"], 2);
     let entered: Vec<_> = fixture_json("chatroom_user_query_response.json")["users"]
         .as_array()
         .unwrap()
