@@ -59,16 +59,18 @@ fn settings<T: DeserializeOwned>(path: &str, config: &ProviderConfig) -> Result<
 
 /// Whether the adapter takes these settings, and which app they name. Nothing is contacted.
 pub(crate) fn check(alias: &ProviderId, config: &ProviderConfig) -> Result<App, Vec<ConfigFault>> {
-    let at = |error: Error| {
-        vec![ConfigFault::new(format!("providers.{alias}"), error.message().to_owned())]
-    };
+    let at = |error: Error| vec![ConfigFault::new(format!("providers.{alias}"), error.message().to_owned())];
     let adapter = Adapter::parse(alias, config)?;
     let provider = adapter.build(Arc::new(crate::clock::SystemClock)).map_err(at)?;
     Ok(provider.app().clone())
 }
 
 /// The provider behind an alias.
-pub(crate) fn provider(alias: &ProviderId, config: &ProviderConfig, clock: Arc<dyn Clock>) -> Result<Arc<dyn Provider>> {
+pub(crate) fn provider(
+    alias: &ProviderId,
+    config: &ProviderConfig,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Provider>> {
     let adapter = Adapter::parse(alias, config).map_err(|faults| {
         let text: Vec<String> = faults.iter().map(ToString::to_string).collect();
         Error::new(ErrorKind::Config, text.join("; "))
@@ -82,11 +84,7 @@ pub(crate) async fn store(config: &StoreConfig) -> Result<Arc<dyn Store>> {
         return Ok(Arc::new(MemoryStore::new()));
     }
     let path = sqlite_path(&config.url)?;
-    let options = SqliteOptions {
-        cache_bytes: config.cache_bytes,
-        readers: config.readers,
-        ..SqliteOptions::at(path)
-    };
+    let options = SqliteOptions { cache_bytes: config.cache_bytes, readers: config.readers, ..SqliteOptions::at(path) };
     Ok(Arc::new(SqliteStore::open(options).await?))
 }
 

@@ -124,7 +124,13 @@ async fn pull_until_gone(url: String, http: reqwest::Client, seen: Arc<Mutex<See
     }
 }
 
-async fn round(unsynced: &Unsynced, directory: &std::path::Path, life: Duration, seen: &Arc<Mutex<Seen>>, next: &Arc<Mutex<u64>>) {
+async fn round(
+    unsynced: &Unsynced,
+    directory: &std::path::Path,
+    life: Duration,
+    seen: &Arc<Mutex<Seen>>,
+    next: &Arc<Mutex<u64>>,
+) {
     let mut command = Sidecar::command(directory, CONFIG);
     unsynced.watch(&mut command);
     let mut sidecar = Sidecar::spawn(command);

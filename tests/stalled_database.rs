@@ -31,7 +31,8 @@ fn lock(path: std::path::PathBuf, time: Duration) -> std::thread::JoinHandle<()>
 async fn i01_a_stalled_database_never_delays_a_reply() {
     let directory = tempfile::tempdir().unwrap();
     let vendors = Vendors::start(1).await;
-    let config = format!("[store]\nurl = \"sqlite://stalled.db\"\n[ingest.inbox]\npath = \"inbox\"\n{}", vendors.config());
+    let config =
+        format!("[store]\nurl = \"sqlite://stalled.db\"\n[ingest.inbox]\npath = \"inbox\"\n{}", vendors.config());
     let sidecar = Sidecar::start(directory.path(), &config);
     vendors.call_back(&sidecar.url);
     sidecar.send(reqwest::Method::PUT, "/v1/subscribers/all", &json!({ "topics": ["messages"] })).await;

@@ -130,8 +130,9 @@ pub(crate) fn print_line(line: impl std::fmt::Display) {
 
 /// Prints a value as JSON.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Error::new(ErrorKind::Internal, "the answer could not be written as JSON").with_source(error))?;
+    let text = serde_json::to_string_pretty(value).map_err(|error| {
+        Error::new(ErrorKind::Internal, "the answer could not be written as JSON").with_source(error)
+    })?;
     print_line(text);
     Ok(())
 }

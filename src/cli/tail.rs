@@ -43,7 +43,9 @@ impl Tail {
     pub(crate) async fn run(self) -> Result<(), Error> {
         let client = Client::new(self.sidecar);
         let start = if self.from_now { "now" } else { "beginning" };
-        client.put(&format!("/v1/subscribers/{}", self.name), &json!({ "topics": self.topics, "start": start })).await?;
+        client
+            .put(&format!("/v1/subscribers/{}", self.name), &json!({ "topics": self.topics, "start": start }))
+            .await?;
         let wait = self.idle.unwrap_or(20).clamp(1, 20);
         let (mut cursor, mut seen, mut quiet) = (None::<String>, 0_usize, 0_u64);
         loop {

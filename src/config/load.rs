@@ -112,9 +112,11 @@ fn resolve_reference(map: &Map<String, Value>, path: &str) -> Option<Result<Stri
             ConfigFault::new(path, format!("the environment has no variable {name}"))
                 .with_hint("set it, or write the secret or { file = \"…\" } here")
         })),
-        "file" => Some(std::fs::read_to_string(name).map(|text| text.trim_end().to_owned()).map_err(|error| {
-            ConfigFault::new(path, format!("the file {name} cannot be read: {error}"))
-        })),
+        "file" => Some(
+            std::fs::read_to_string(name)
+                .map(|text| text.trim_end().to_owned())
+                .map_err(|error| ConfigFault::new(path, format!("the file {name} cannot be read: {error}"))),
+        ),
         _ => None,
     }
 }
@@ -212,12 +214,10 @@ fn remove(tree: &mut Value, path: &str) -> bool {
     match at {
         Value::Object(map) => map.remove(last).is_some(),
         // The others must keep their numbers.
-        Value::Array(items) => {
-            last.parse::<usize>().ok().and_then(|index| items.get_mut(index)).is_some_and(|item| {
-                let was = std::mem::take(item);
-                !was.is_null()
-            })
-        }
+        Value::Array(items) => last.parse::<usize>().ok().and_then(|index| items.get_mut(index)).is_some_and(|item| {
+            let was = std::mem::take(item);
+            !was.is_null()
+        }),
         _ => false,
     }
 }
@@ -249,7 +249,8 @@ impl<'a> Lines<'a> {
             line = Some(line_at(self.text, key.span().start));
             let mut value = value;
             while let DeValue::Array(items) = value.get_ref() {
-                let Some(item) = parts.peek().and_then(|part| part.parse::<usize>().ok()).and_then(|i| items.get(i)) else {
+                let Some(item) = parts.peek().and_then(|part| part.parse::<usize>().ok()).and_then(|i| items.get(i))
+                else {
                     return line;
                 };
                 parts.next();

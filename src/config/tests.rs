@@ -76,7 +76,9 @@ default = "nobody"
 "#;
     let found = faults(text);
     let lines: Vec<usize> = found.iter().filter_map(|(line, _)| *line).collect();
-    for (line, path) in [(2, "server.listen"), (3, "server.max_bodybytes"), (11, "tokens[1].secret"), (12, "tokens[1].scopes[1]")] {
+    for (line, path) in
+        [(2, "server.listen"), (3, "server.max_bodybytes"), (11, "tokens[1].secret"), (12, "tokens[1].scopes[1]")]
+    {
         assert!(found.contains(&(Some(line), path.to_owned())), "{line} {path}: {found:?}");
     }
     assert!(lines.is_sorted());
@@ -103,7 +105,8 @@ fn a_misspelt_setting_is_told_what_was_meant() {
 
 #[test]
 fn a_fault_never_shows_a_value() {
-    let error = Config::parse(&GOOD.replace("scopes = [\"messages\", \"subscribe\"]", "scopes = \"hunter2\"")).unwrap_err();
+    let error =
+        Config::parse(&GOOD.replace("scopes = [\"messages\", \"subscribe\"]", "scopes = \"hunter2\"")).unwrap_err();
     assert!(!error.message().contains("hunter2"), "{error}");
 }
 

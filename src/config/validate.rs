@@ -77,7 +77,9 @@ fn routing(config: &Config, faults: &mut Vec<ConfigFault>) {
             Some(_) => {}
         }
     }
-    if config.routing.default.is_none() && config.providers.values().filter(|provider| !provider.receive_only).count() > 1 {
+    if config.routing.default.is_none()
+        && config.providers.values().filter(|provider| !provider.receive_only).count() > 1
+    {
         faults.push(
             ConfigFault::new("routing.default", "is missing, and there is more than one provider")
                 .with_hint("name the one that carries what no rule names"),

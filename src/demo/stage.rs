@@ -38,9 +38,10 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) async fn set(seed: u64) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("switchboard-demo-").tempdir().map_err(|error| {
-            Error::new(ErrorKind::Storage, "no directory for the demo's files").with_source(error)
-        })?;
+        let directory = tempfile::Builder::new()
+            .prefix("switchboard-demo-")
+            .tempdir()
+            .map_err(|error| Error::new(ErrorKind::Storage, "no directory for the demo's files").with_source(error))?;
         let huanxin = HuanxinEmulator::builder()
             .listen("127.0.0.1:0")
             .credentials(HUANXIN_APP, "demo-client", "demo-client-secret")
@@ -69,8 +70,9 @@ impl Stage {
     pub(super) async fn start(&mut self, vendor: Vendor) -> Result<()> {
         self.stop().await?;
         let text = self.configuration(vendor);
-        std::fs::write(self.config_path(), &text)
-            .map_err(|error| Error::new(ErrorKind::Storage, "the configuration cannot be written").with_source(error))?;
+        std::fs::write(self.config_path(), &text).map_err(|error| {
+            Error::new(ErrorKind::Storage, "the configuration cannot be written").with_source(error)
+        })?;
         let config = Config::load(self.config_path())?;
         let (server, tokens) = (config.server.clone(), config.tokens.clone());
         let switchboard = Switchboard::open(config).await?;

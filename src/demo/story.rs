@@ -44,8 +44,13 @@ pub(super) async fn tell(stage: &mut Stage, report: &Report, count: u32) -> Resu
     report.chapter("3. The vendor is changed while the conversation runs");
     report.text("Before the change, one callback is held up at Huanxin. Then, in switchboard.toml:");
     for line in [
-        "   [providers.huanxin]", "  +receive_only = true", "   [providers.rongcloud]", "  -receive_only = true",
-        "   [routing]", "  -default = \"huanxin\"", "  +default = \"rongcloud\"",
+        "   [providers.huanxin]",
+        "  +receive_only = true",
+        "   [providers.rongcloud]",
+        "  -receive_only = true",
+        "   [routing]",
+        "  -default = \"huanxin\"",
+        "  +default = \"rongcloud\"",
     ] {
         report.text(line);
     }
@@ -73,11 +78,18 @@ async fn subscribe(stage: &Stage) -> Result<Subscription> {
 }
 
 async fn say(stage: &Stage, vendor: Vendor, text: &str) -> Result<()> {
-    let refused = |why: String| Error::new(ErrorKind::Rejected, format!("the emulated vendor refused a message: {why}"));
+    let refused =
+        |why: String| Error::new(ErrorKind::Rejected, format!("the emulated vendor refused a message: {why}"));
     match vendor {
         Vendor::Huanxin => {
             let to = switchboard_emulators::huanxin::Target::User("shop".to_owned());
-            stage.huanxin.user("customer").send_text(to, text).await.map(drop).map_err(|error| refused(error.to_string()))
+            stage
+                .huanxin
+                .user("customer")
+                .send_text(to, text)
+                .await
+                .map(drop)
+                .map_err(|error| refused(error.to_string()))
         }
         Vendor::RongCloud => {
             let to = switchboard_emulators::rongcloud::Target::User("shop".to_owned());
@@ -98,7 +110,8 @@ async fn talk(
     count: u32,
 ) -> Result<()> {
     let before = ledger.callbacks().len();
-    let callbacks = CallbackFaults { drop_first_attempt: 0.2, duplicate: 0.3, reorder: 0.3, ..CallbackFaults::default() };
+    let callbacks =
+        CallbackFaults { drop_first_attempt: 0.2, duplicate: 0.3, reorder: 0.3, ..CallbackFaults::default() };
     stage.set_faults(vendor, Faults { callbacks, ..Faults::default() });
     let known = received.texts.len();
     for n in 1..=count {
@@ -206,7 +219,10 @@ async fn conclude(stage: &Stage, report: &Report, conversation: &ConversationId,
     report.figure("deliveries out of order", received.out_of_order);
     report.text(&format!("  one conversation, {conversation}, carried by {}", received.vendors.join(", then ")));
     if distinct.len() != received.texts.len() || stored != received.texts.len() || received.out_of_order > 0 {
-        return Err(Error::new(ErrorKind::Internal, "the demo did not come out as it must; please report it with its seed"));
+        return Err(Error::new(
+            ErrorKind::Internal,
+            "the demo did not come out as it must; please report it with its seed",
+        ));
     }
     Ok(())
 }

@@ -226,7 +226,11 @@ impl Shared {
             }
             core.apply(self, &mut inner, Input::Nack(*handle, after));
             // A refusal takes at least its own delivery back.
-            if inner.machine.in_flight() < before { outcome.done += 1 } else { outcome.stale += 1 };
+            if inner.machine.in_flight() < before {
+                outcome.done += 1
+            } else {
+                outcome.stale += 1
+            };
         }
         let known: Vec<Place> = inner.machine.set_aside_now().map(|record| record.place).collect();
         inner.reasons.retain(|place, _| known.contains(place));

@@ -1,10 +1,28 @@
 //! What the way in says of itself.
 
+use std::sync::{Arc, Weak};
+
 use switchboard_contract::{Error, ErrorKind, Result};
 
-use super::Ingest;
+use super::{Ingest, Inner};
+
+/// A way in that does not keep it open: for those whom it holds itself.
+#[derive(Clone, Debug)]
+pub struct WeakIngest(Weak<Inner>);
+
+impl WeakIngest {
+    /// The way in, while somebody keeps it open.
+    pub fn upgrade(&self) -> Option<Ingest> {
+        self.0.upgrade().map(Ingest)
+    }
+}
 
 impl Ingest {
+    /// A handle that does not keep it open.
+    pub fn downgrade(&self) -> WeakIngest {
+        WeakIngest(Arc::downgrade(&self.0))
+    }
+
     /// The largest callback body taken, in bytes.
     pub fn max_body_bytes(&self) -> usize {
         self.0.core.config.max_body_bytes
@@ -21,7 +39,10 @@ impl Ingest {
         }
         let record = core.config.inbox.max_record_bytes() as u64;
         if core.inbox.lag_bytes() + record > core.config.inbox.capacity_bytes {
-            return Err(Error::new(ErrorKind::StorageFull, "the inbox is full of callbacks that are not yet journalled"));
+            return Err(Error::new(
+                ErrorKind::StorageFull,
+                "the inbox is full of callbacks that are not yet journalled",
+            ));
         }
         Ok(())
     }

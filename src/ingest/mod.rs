@@ -45,6 +45,7 @@ use tokio_util::task::TaskTracker;
 pub use config::IngestConfig;
 pub use digest::digest;
 pub use echo::{Echo, EchoBook, EchoCandidate, NoEchoes};
+pub use health::WeakIngest;
 pub use receive::CallbackAnswer;
 
 use crate::identity::{Identity, Provisioner};

@@ -87,7 +87,8 @@ impl Caller {
         if self.token.scopes.contains(&scope) {
             return Ok(());
         }
-        let name = serde_json::to_value(scope).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
+        let name =
+            serde_json::to_value(scope).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
         Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", format!("the token lacks the scope {name}")))
     }
 
@@ -105,7 +106,8 @@ impl FromRequestParts<AppState> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-        let State(state) = State::<AppState>::from_request_parts(parts, state).await.unwrap_or_else(|never| match never {});
+        let State(state) =
+            State::<AppState>::from_request_parts(parts, state).await.unwrap_or_else(|never| match never {});
         let Some(token) = state.tokens.find(&parts.headers) else {
             metrics::counter!("switchboard_api_refused_total", "reason" => "unauthorized").increment(1);
             return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "a valid bearer token is needed"));

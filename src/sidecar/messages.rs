@@ -120,11 +120,7 @@ async fn send(
     };
     let receipt = state.switchboard.tenant(caller.tenant().clone()).send(outgoing).await?;
     let status = if receipt.repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let messages = receipt
-        .messages
-        .into_iter()
-        .map(|(conversation, id)| SentMessage { id, conversation })
-        .collect();
+    let messages = receipt.messages.into_iter().map(|(conversation, id)| SentMessage { id, conversation }).collect();
     Ok((status, Json(SendAnswer { id: receipt.id, messages, repeated: receipt.repeated })))
 }
 

@@ -77,7 +77,8 @@ async fn open(
         });
         return Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(PING_EVERY)).into_response());
     }
-    let upgrade = upgrade.map_err(|rejection| Problem::new(rejection.status(), "invalid_input", rejection.body_text()))?;
+    let upgrade =
+        upgrade.map_err(|rejection| Problem::new(rejection.status(), "invalid_input", rejection.body_text()))?;
     let subscription = hub.stream(&tenant, &name, WorkerOptions::default()).await?;
     let peer = Peer { hub, tenant, name };
     let upgrade = upgrade

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use switchboard_contract::storage::Store;
-use switchboard_contract::{App, Clock, ConversationKind, Provider, ProviderId, Result, TenantId};
+use switchboard_contract::{
+    App, Clock, ConversationKind, Error, ErrorKind, Inbound, Origin, Provider, ProviderId, Result, TenantId,
+};
 
 use super::providers::{Providers, Registered};
 use super::{Inner, Switchboard};
@@ -12,8 +15,8 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::identity::{Identity, Provisioner};
-use crate::ingest::Ingest;
-use crate::sending::{AppMode, Sending};
+use crate::ingest::{Ingest, WeakIngest};
+use crate::sending::{AppMode, EvidenceSink, Sending};
 
 /// Collects the parts of an engine.
 #[derive(Debug, Default)]
@@ -63,7 +66,8 @@ impl Builder {
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
         for (alias, settings) in &config.providers {
             let provider = crate::assembly::provider(alias, settings, clock.clone())?;
-            let registered = Registered { tenant: settings.tenant.clone(), receive_only: settings.receive_only, provider };
+            let registered =
+                Registered { tenant: settings.tenant.clone(), receive_only: settings.receive_only, provider };
             providers.insert(alias.clone(), registered);
         }
         let store = match store {
@@ -86,7 +90,7 @@ impl Builder {
             clock.clone(),
         )
         .await?;
-        sending.set_evidence_sink(Arc::new(ingest.clone()));
+        sending.set_evidence_sink(Arc::new(Evidence(ingest.downgrade())));
 
         for (alias, one) in providers.iter() {
             hub.register(alias.clone(), one.provider.app().clone());
@@ -95,17 +99,29 @@ impl Builder {
             sending.register(alias.clone(), one.tenant.clone(), one.provider.clone(), mode);
         }
         hand_over(&store, &sending, &providers).await?;
-        Ok(Switchboard { inner: Arc::new(Inner { store, clock, identity, provisioner, hub, ingest, sending, providers }) })
+        Ok(Switchboard {
+            inner: Arc::new(Inner { store, clock, identity, provisioner, hub, ingest, sending, providers }),
+        })
+    }
+}
+
+/// Hands what is found in a vendor's history to the way in, which in turn asks the way out about echoes: one of the two
+/// must not keep the other open.
+#[derive(Debug)]
+struct Evidence(WeakIngest);
+
+#[async_trait]
+impl EvidenceSink for Evidence {
+    async fn submit(&self, tenant: &TenantId, alias: &ProviderId, origin: Origin, items: Vec<Inbound>) -> Result<()> {
+        let closed = || Error::new(ErrorKind::Closed, "the way in is closed");
+        self.0.upgrade().ok_or_else(closed)?.submit(tenant, alias, origin, items).await.map(drop)
     }
 }
 
 /// Sends still queued for an app that no longer sends go to the one that does now.
 async fn hand_over(store: &Arc<dyn Store>, sending: &Sending, providers: &Providers) -> Result<()> {
-    let active: BTreeSet<App> = providers
-        .iter()
-        .filter(|(_, one)| !one.receive_only)
-        .map(|(_, one)| one.provider.app().clone())
-        .collect();
+    let active: BTreeSet<App> =
+        providers.iter().filter(|(_, one)| !one.receive_only).map(|(_, one)| one.provider.app().clone()).collect();
     let known: BTreeSet<App> = providers.iter().map(|(_, one)| one.provider.app().clone()).collect();
     let tenants: BTreeSet<TenantId> = providers.iter().map(|(_, one)| one.tenant.clone()).collect();
     for app in store.open_apps().await? {

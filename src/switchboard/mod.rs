@@ -8,7 +8,10 @@ mod subscriber;
 use std::sync::Arc;
 
 use switchboard_contract::storage::{Recipients, Store};
-use switchboard_contract::{Clock, ConversationId, ConversationKind, Error, ErrorKind, MessageId, ProviderId, RawCallback, Result, SendId, SubscriberName, TenantId};
+use switchboard_contract::{
+    Clock, ConversationId, ConversationKind, Error, ErrorKind, MessageId, ProviderId, RawCallback, Result, SendId,
+    SubscriberName, TenantId,
+};
 
 pub use builder::Builder;
 pub use providers::ProviderView;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use switchboard_contract::storage::Store;
-use switchboard_contract::{App, Capabilities, ConversationKind, Error, ErrorKind, Provider, ProviderId, Result, TenantId};
+use switchboard_contract::{
+    App, Capabilities, ConversationKind, Error, ErrorKind, Provider, ProviderId, Result, TenantId,
+};
 
 use super::no_route;
 use crate::config::RoutingConfig;
@@ -69,9 +71,8 @@ impl Providers {
 
     /// The app that carries new sends of this tenant and kind of conversation.
     pub(super) fn route(&self, tenant: &TenantId, kind: ConversationKind) -> Result<App> {
-        let serves = |alias: &ProviderId| {
-            self.by_alias.get(alias).filter(|one| one.tenant == *tenant && !one.receive_only)
-        };
+        let serves =
+            |alias: &ProviderId| self.by_alias.get(alias).filter(|one| one.tenant == *tenant && !one.receive_only);
         let by_rule = self.routing.rules.iter().filter(|rule| {
             rule.tenant.as_ref().is_none_or(|wanted| wanted == tenant)
                 && rule.conversation.is_none_or(|wanted| wanted == kind)

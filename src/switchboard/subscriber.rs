@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use switchboard_contract::storage::{
-    Backlog, PoisonPolicy, Reception, StartAt, SubscriberFilter, SubscriberSpec,
-};
+use switchboard_contract::storage::{Backlog, PoisonPolicy, Reception, StartAt, SubscriberFilter, SubscriberSpec};
 use switchboard_contract::{SubscriberName, Topic};
 
 use crate::hub::WorkerOptions;

@@ -76,7 +76,9 @@ async fn populate(provider: &Arc<dyn Provider>) {
     let [owner, members @ ..] = users;
     for room in [false, true] {
         let id = Some(VendorGroupId::from(if room { "suite-room" } else { "suite-team" }));
-        let new = NewGroup { id, room, name: "suite".to_owned(), owner: owner.clone(), members: members.to_vec() };
+        // Users enter a room by themselves at this vendor.
+        let members = if room { Vec::new() } else { members.to_vec() };
+        let new = NewGroup { id, room, name: "suite".to_owned(), owner: owner.clone(), members };
         let id = provider.groups().unwrap().create(&new).await.unwrap();
         if !room {
             let there = GroupRef { id, room };

@@ -34,10 +34,7 @@ impl Unsynced {
 
     /// Preloads the layer into a command.
     pub fn watch(&self, command: &mut Command) {
-        command
-            .env("LD_PRELOAD", &self.library)
-            .env("UNSYNCED_DIR", &self.watched)
-            .env("UNSYNCED_LOG", &self.logs);
+        command.env("LD_PRELOAD", &self.library).env("UNSYNCED_DIR", &self.watched).env("UNSYNCED_LOG", &self.logs);
     }
 
     /// Throws away everything that was not fsynced, as a loss of power would. Returns how many changes went.
