@@ -6,7 +6,7 @@ use switchboard_contract::Error;
 use super::client::{Client, Sidecar};
 use super::{print_json, print_line};
 
-/// Show everything a running sidecar knows of one message: where it came from, where it stands, what was tried.
+/// Show everything a running sidecar knows of one message: how it came, where it stands, what became of its send.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Trace {
     #[command(flatten)]
@@ -20,14 +20,50 @@ pub(crate) struct Trace {
 
 impl Trace {
     pub(crate) async fn run(self) -> Result<(), Error> {
-        let answer: Value = Client::new(self.sidecar).get(&format!("/v1/messages/{}/trace", self.message)).await?;
+        let answer: Value = Client::new(self.sidecar).get(&format!("/v1/messages/{}", self.message)).await?;
         if self.json {
             return print_json(&answer);
         }
-        for hop in answer["hops"].as_array().into_iter().flatten() {
-            let text = |name: &str| hop[name].as_str().unwrap_or_default().to_owned();
-            print_line(format_args!("{:<26} {:<14} {}", text("at"), text("what"), text("detail")));
+        journalled(&answer["event"]);
+        for message in answer["send"]["messages"].as_array().into_iter().flatten() {
+            if message["message_id"] == self.message.as_str() {
+                sent(&answer["send"], message);
+            }
         }
         Ok(())
     }
+}
+
+fn line(what: &str, value: &Value) {
+    match value {
+        Value::Null => {}
+        Value::String(text) => print_line(format_args!("{what:<18} {text}")),
+        other => print_line(format_args!("{what:<18} {other}")),
+    }
+}
+
+fn journalled(event: &Value) {
+    if event.is_null() {
+        print_line("not in the journal yet");
+        return;
+    }
+    line("sent", &event["time"]);
+    line("first seen", &event["received"]);
+    line("came by", &event["origin"]);
+    line("late", &event["late"]);
+    line("app", &event["app"]);
+    line("conversation", &event["subject"]);
+    line("position", &event["position"]);
+    line("sequence", &event["sequence"]);
+    line("from", &event["data"]["from"]);
+    line("vendor's id", &event["data"]["vendor_id"]);
+    line("recalled", &event["data"]["recalled"]);
+}
+
+fn sent(send: &Value, message: &Value) {
+    line("send", &send["id"]);
+    line("client id", &send["client_message_id"]);
+    line("state", &message["state"]);
+    line("reason", &message["reason"]);
+    line("attempts", &message["attempts"]);
 }
