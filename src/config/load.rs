@@ -213,11 +213,13 @@ fn remove(tree: &mut Value, path: &str) -> bool {
     }
     match at {
         Value::Object(map) => map.remove(last).is_some(),
-        // The others must keep their numbers.
-        Value::Array(items) => last.parse::<usize>().ok().and_then(|index| items.get_mut(index)).is_some_and(|item| {
-            let was = std::mem::take(item);
-            !was.is_null()
-        }),
+        Value::Array(items) => match last.parse::<usize>() {
+            Ok(index) if index < items.len() => {
+                items.remove(index);
+                true
+            }
+            _ => false,
+        },
         _ => false,
     }
 }

@@ -77,7 +77,7 @@ default = "nobody"
     let found = faults(text);
     let lines: Vec<usize> = found.iter().filter_map(|(line, _)| *line).collect();
     for (line, path) in
-        [(2, "server.listen"), (3, "server.max_bodybytes"), (11, "tokens[1].secret"), (12, "tokens[1].scopes[1]")]
+        [(2, "server.listen"), (3, "server.max_bodybytes"), (12, "tokens[1].secret"), (13, "tokens[1].scopes[1]")]
     {
         assert!(found.contains(&(Some(line), path.to_owned())), "{line} {path}: {found:?}");
     }

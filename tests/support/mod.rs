@@ -1,6 +1,6 @@
 //! What several black-box tests share: the binary as a child process, and files that forget what was not fsynced.
 
-#![allow(clippy::unwrap_used, dead_code, reason = "tests; each of them uses a part")]
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "tests; each of them uses a part")]
 
 pub mod sidecar;
 pub mod unsynced;
