@@ -73,9 +73,8 @@ impl Filter {
     }
 
     fn takes(&self, entry: &Entry) -> bool {
-        let conversation = |wanted: &HashSet<ConversationId>| {
-            entry.conversation.as_ref().is_some_and(|id| wanted.contains(id))
-        };
+        let conversation =
+            |wanted: &HashSet<ConversationId>| entry.conversation.as_ref().is_some_and(|id| wanted.contains(id));
         self.topics.has(entry.topic)
             && self.conversations.as_ref().is_none_or(conversation)
             && self.providers.as_ref().is_none_or(|wanted| self.is_of(entry, wanted))
@@ -369,7 +368,11 @@ impl Inner {
     }
 
     pub(super) fn ensure_open(&self) -> Result<()> {
-        if self.closed { Err(Error::new(ErrorKind::Closed, "the subscriber was removed or the hub stops")) } else { Ok(()) }
+        if self.closed {
+            Err(Error::new(ErrorKind::Closed, "the subscriber was removed or the hub stops"))
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn new_worker(&mut self) -> Worker {

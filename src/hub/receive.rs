@@ -143,11 +143,7 @@ impl Hub {
     }
 
     /// Adds a worker, after telling the machine what history there is. The first one begins the walk.
-    async fn join(
-        &self,
-        core: &Arc<Core>,
-        worker: impl FnOnce(&mut Inner) -> Worker,
-    ) -> Result<(Worker, Recovery)> {
+    async fn join(&self, core: &Arc<Core>, worker: impl FnOnce(&mut Inner) -> Worker) -> Result<(Worker, Recovery)> {
         let shared = &self.shared;
         let mut trimmed: Vec<Position> = Vec::with_capacity(core.tails.len());
         for tail in &core.tails {
@@ -193,13 +189,15 @@ fn handles(core: &Core, ids: &[DeliveryId]) -> Vec<Handle> {
 fn page(core: &Core, worker: Worker, fetched: Option<&Arc<Fetched>>, recovered: Recovery) -> PullPage {
     let lease = fetched.and_then(|fetched| fetched.items.first()).map_or(Lease(0), |item| item.id.lease);
     let cursor = PageCursor { subscriber: core.mark, worker, lease };
-    let deliveries = fetched.map(|fetched| {
-        (0..fetched.items.len()).filter_map(|index| Delivery::new(fetched, index)).collect::<Vec<_>>()
-    });
+    let deliveries = fetched
+        .map(|fetched| (0..fetched.items.len()).filter_map(|index| Delivery::new(fetched, index)).collect::<Vec<_>>());
     PullPage { deliveries: deliveries.unwrap_or_default(), cursor: cursor.to_string(), recovered }
 }
 
 /// Whether a stored subscriber has expired, for those who only look.
-pub(super) fn is_expired(state: &switchboard_contract::storage::CursorState, now: switchboard_contract::Timestamp) -> bool {
+pub(super) fn is_expired(
+    state: &switchboard_contract::storage::CursorState,
+    now: switchboard_contract::Timestamp,
+) -> bool {
     state.expired || restore::is_expired(state, now)
 }

@@ -2,12 +2,8 @@
 
 use std::collections::HashMap;
 
-use switchboard_contract::reception::{
-    Key, Place, Reception, Restored, Save, SetAside, Settings, Why,
-};
-use switchboard_contract::storage::{
-    CursorState, ParkedConversation, ShardCursor, SubscriberSpec, SubscriberUpdate,
-};
+use switchboard_contract::reception::{Key, Place, Reception, Restored, Save, SetAside, Settings, Why};
+use switchboard_contract::storage::{CursorState, ParkedConversation, ShardCursor, SubscriberSpec, SubscriberUpdate};
 use switchboard_contract::{ConversationId, Position, Shard, SubscriberName, TenantId, Timestamp};
 
 use super::core::first_lease;

@@ -151,12 +151,7 @@ impl Hub {
     ///
     /// # Errors
     /// `NotFound`, `Storage`.
-    pub async fn replay(
-        &self,
-        tenant: &TenantId,
-        name: &SubscriberName,
-        from: StartAt,
-    ) -> Result<Vec<ShardCursor>> {
+    pub async fn replay(&self, tenant: &TenantId, name: &SubscriberName, from: StartAt) -> Result<Vec<ShardCursor>> {
         let shared = &self.shared;
         let core = shared.core(tenant, name).await?;
         let start = self.start(tenant, from).await?;

@@ -182,9 +182,9 @@ fn tick(shared: &Shared, core: &Arc<Core>, now: Timestamp) {
         core.apply(shared, &mut inner, Input::Tick);
         core.wake();
     }
-    let due = inner.machine.next_tick();
-    drop(inner);
-    shared.expect_tick(due);
+    if let Some(due) = inner.machine.next_tick() {
+        shared.note_tick(due);
+    }
 }
 
 async fn look_around(shared: &Arc<Shared>, now: Timestamp) {

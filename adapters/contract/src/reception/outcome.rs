@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::direct::Slot;
 use super::types::{Action, Handle, Lease, Place, Worker};
 use super::{Flow, Reception};
+use crate::ids::Shard;
 use crate::time::Timestamp;
 
 impl Reception {
@@ -57,20 +59,15 @@ impl Reception {
             self.take(worker, max, now, actions);
             return;
         }
-        match &self.flow {
-            Flow::Direct(direct) => {
-                let again = direct.slots.iter().filter(|slot| slot.is_out() && open.contains(&slot.lease));
-                actions.extend(again.map(|slot| Action::Deliver(slot.dispatch(direct.shard, worker))));
-            }
+        let mut again: Vec<(Shard, &Slot)> = match &self.flow {
+            Flow::Direct(direct) => direct.slots.iter().map(|slot| (direct.shard, slot)).collect(),
             Flow::Shared(shared) => {
-                let convs = shared.convs.values().filter(|conv| conv.owner == Some(worker));
-                for place in convs.flat_map(|conv| &conv.out) {
-                    if let Some(slot) = shared.slot(*place).filter(|slot| open.contains(&slot.lease)) {
-                        actions.push(Action::Deliver(slot.dispatch(place.shard, worker)));
-                    }
-                }
+                shared.slots.iter().chain(&shared.aside).map(|(place, slot)| (place.shard, slot)).collect()
             }
-        }
+        };
+        again.retain(|(_, slot)| slot.is_out() && open.contains(&slot.lease));
+        again.sort_by_key(|(_, slot)| (slot.lease, slot.turn));
+        actions.extend(again.into_iter().map(|(shard, slot)| Action::Deliver(slot.dispatch(shard, worker))));
     }
 
     pub(super) fn ack(&mut self, handles: &[Handle], actions: &mut Vec<Action>) {
