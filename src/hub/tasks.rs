@@ -233,6 +233,7 @@ fn look_at(shared: &Shared, core: &Arc<Core>, now: Timestamp, sums: &mut Sums) -
     sums.parked += inner.machine.set_aside_now().count();
     sums.loaded += 1;
     core.refresh(&inner);
+    inner.relax();
     if inner.workers.is_empty() || now.since(inner.seen_at) < shared.config.seen_every {
         return None;
     }

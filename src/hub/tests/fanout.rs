@@ -1,4 +1,4 @@
-//! How much of a bare shared log the hub's fan-out reaches. A measurement: it asserts only that everything arrives.
+//! The shared tail and its many readers.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,9 +35,10 @@ async fn every_one_of_300_subscribers_gets_everything() {
     for reader in readers {
         bytes += reader.await.unwrap();
     }
-    let ours = (SUBSCRIBERS * events) as f64 / started.elapsed().as_secs_f64();
-    let raw = raw(&store, &tenant, events, bytes).await;
-    println!("hub {:.1} M/s, bare log {:.1} M/s: {:.0} %", ours / 1e6, raw / 1e6, 100.0 * ours / raw);
+    let rate = (SUBSCRIBERS * events) as f64 / started.elapsed().as_secs_f64();
+    println!("{:.1} M deliveries/s, acknowledged, on one thread", rate / 1e6);
+    let log = store.read(&tenant, Shard(0), Position::START, events).await.unwrap();
+    assert_eq!(bytes, SUBSCRIBERS * log.iter().map(|entry| entry.json.len()).sum::<usize>());
 }
 
 async fn receive(mut stream: Subscription, events: usize) -> usize {
@@ -49,33 +50,6 @@ async fn receive(mut stream: Subscription, events: usize) -> usize {
         batch.ack_soon();
     }
     bytes
-}
-
-/// The same entries in a shared log, with a cursor for each reader and nothing else.
-async fn raw(store: &MemoryStore, tenant: &TenantId, events: usize, expected: usize) -> f64 {
-    let log = Arc::new(store.read(tenant, Shard(0), Position::START, events).await.unwrap());
-    let started = Instant::now();
-    let readers: Vec<_> = (0..SUBSCRIBERS)
-        .map(|_| {
-            let log = Arc::clone(&log);
-            tokio::spawn(async move {
-                let (mut cursor, mut bytes) = (0, 0);
-                while cursor < log.len() {
-                    let until = (cursor + 256).min(log.len());
-                    bytes += log[cursor..until].iter().map(|entry| entry.json.len()).sum::<usize>();
-                    cursor = until;
-                    tokio::task::yield_now().await;
-                }
-                bytes
-            })
-        })
-        .collect();
-    let mut bytes = 0;
-    for reader in readers {
-        bytes += reader.await.unwrap();
-    }
-    assert_eq!(bytes, expected);
-    (SUBSCRIBERS * events) as f64 / started.elapsed().as_secs_f64()
 }
 
 #[tokio::test]

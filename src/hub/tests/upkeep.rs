@@ -115,7 +115,7 @@ async fn concurrent_reception_does_not_wait_for_other_conversations() {
     let house = House::new().await;
     let spec = SubscriberSpec { reception: Reception::Concurrent, max_in_flight: 8, ..SubscriberSpec::default() };
     let orders = house.subscriber("orders", SubscriberSpec { page_size: 4, ..spec }).await;
-    house.say(&["a"; 12]).await;
+    house.say(&["a"; 40]).await;
     let options = WorkerOptions { batch: 2 };
     let mut stream = house.hub.stream(&house.tenant, &orders, options).await.unwrap();
     let first = take(&mut stream, 2).await;
@@ -126,10 +126,9 @@ async fn concurrent_reception_does_not_wait_for_other_conversations() {
         seen.extend(open.iter().map(place));
         ack_all(std::mem::take(&mut open)).await;
         open = take(&mut stream, 1).await;
-        seen.extend(open.iter().map(place));
     }
     let of_a: Vec<u64> = seen.iter().filter(|(name, _)| name == "a").map(|(_, number)| *number).collect();
-    assert!(of_a.len() < 13, "the live event of b came before the backlog of a was over: {seen:?}");
+    assert!(of_a.len() < 30, "the live event of b came before the backlog of a was over: {seen:?}");
     assert!(of_a.is_sorted());
 }
 

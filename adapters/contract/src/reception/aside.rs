@@ -94,6 +94,7 @@ impl Reception {
         let (slots, done) = shared.remove_conv(key);
         for (_, slot) in slots.iter().filter(|(_, slot)| slot.is_out()) {
             self.leases.close(slot.lease, 1);
+            self.revocations += 1;
         }
         let (Some((place, first)), Some((_, last))) = (slots.first().copied(), slots.last()) else { return };
         let since = self.asides.get(&key).map_or(now, |aside| aside.record.since);

@@ -113,6 +113,8 @@ pub struct Reception {
     reached: Option<u64>,
     trouble: bool,
     state: State,
+    /// How often deliveries were taken back.
+    revocations: u64,
     guards: Guards,
 }
 
@@ -145,6 +147,7 @@ impl Reception {
             reached: None,
             trouble: false,
             state: State::Connecting,
+            revocations: 0,
             guards: Guards::default(),
         };
         machine.start_drives(now);
@@ -235,6 +238,25 @@ impl Reception {
     /// The open deliveries of a worker under its oldest lease: its page, if it pulls.
     pub fn open_lease(&self, worker: Worker) -> Option<Lease> {
         self.leases.of(worker).next()
+    }
+
+    /// Whether a delivery is still out, so that handling it now would not overtake anything.
+    pub fn is_open(&self, handle: Handle) -> bool {
+        self.is_out_with(handle)
+    }
+
+    /// Grows whenever deliveries that were out are taken back: until then, all are still open.
+    pub fn revocations(&self) -> u64 {
+        self.revocations
+    }
+
+    /// Gives back memory that is not in use. Worth it when nothing is likely to happen soon.
+    pub fn relax(&mut self) {
+        if let Flow::Direct(direct) = &mut self.flow {
+            direct.slots.shrink_to_fit();
+        }
+        self.leases.relax();
+        self.workers.shrink_to_fit();
     }
 
     /// When [`Input::Tick`] is next due. It may come earlier or later than that without harm.

@@ -191,7 +191,7 @@ impl Reception {
         }
     }
 
-    fn is_out_with(&self, handle: Handle) -> bool {
+    pub(super) fn is_out_with(&self, handle: Handle) -> bool {
         let lease = match &self.flow {
             Flow::Direct(direct) if direct.shard == handle.place.shard => direct.lease(handle.place.position),
             Flow::Direct(_) => None,
@@ -204,6 +204,7 @@ impl Reception {
     fn take_back(&mut self, place: Place, until: Option<Timestamp>) {
         let Flow::Shared(shared) = &mut self.flow else { return };
         let Some(key) = shared.slot(place).map(|slot| slot.key) else { return };
+        self.revocations += 1;
         for lease in shared.go_back(place, self.guards) {
             self.leases.close(lease, 1);
         }
@@ -260,6 +261,7 @@ impl Reception {
         shared.hold(slot.key, None);
         if slot.is_out() {
             self.leases.close(slot.lease, 1);
+            self.revocations += 1;
         }
         self.forget_failures(place);
         self.saving.dirty = true;
@@ -288,6 +290,7 @@ impl Reception {
                 self.leases.close(lease, usize::MAX);
             }
             direct.revoke_all();
+            self.revocations += 1;
             return;
         }
         self.share();
