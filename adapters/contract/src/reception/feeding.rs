@@ -56,6 +56,10 @@ impl Reception {
     pub(super) fn feed(&mut self, feed: &Feed<'_>) {
         let Some(index) = self.lanes.iter().position(|lane| lane.shard == feed.shard) else { return };
         self.unshare();
+        if self.settings.concurrent() && self.lanes[index].has_hole() {
+            // Backlog and live events come in between one another: positions no longer ascend.
+            self.share();
+        }
         let lane = &mut self.lanes[index];
         lane.tail = lane.tail.max(feed.until);
         if lane.has_hole() && feed.after < lane.hole.1 {
@@ -158,12 +162,12 @@ impl Reception {
     /// Whether an event that the walk meets has still to be delivered by the walk.
     fn is_due(&mut self, shard: Shard, head: &Head) -> bool {
         let place = Place { shard, position: head.position };
-        let acked = match &mut self.flow {
-            Flow::Shared(shared) => shared.is_acked(place) && shared.note_done(head.key, head.sequence, place),
-            Flow::Direct(_) => false,
-        };
+        if self.flow.shared().is_some_and(|shared| shared.is_acked(place)) {
+            self.pass_acknowledged(head, place);
+            return false;
+        }
         let known = !self.attempts.is_empty() && self.attempts.get(&place) == Some(&ACKNOWLEDGED);
-        !acked && !known && !self.pass_aside(shard, head)
+        !known && !self.pass_aside(shard, head)
     }
 
     fn push(&mut self, shard: Shard, head: &Head, kind: DeliveryKind, later: bool) {

@@ -289,7 +289,11 @@ impl Reception {
             Flow::Direct(direct) => direct.ranges(),
             Flow::Shared(shared) => shared.ranges(lane.shard),
         };
-        acked.retain(|(first, _)| *first > low);
+        // Removed history may end in the middle of a range.
+        acked.retain(|(_, last)| *last > low);
+        if let Some(first) = acked.first_mut() {
+            first.0 = first.0.max(low.next());
+        }
         if !self.guards.ranges() {
             acked.clear();
         }

@@ -103,7 +103,7 @@ impl Reception {
                     self.forget_failures(handle.place);
                 }
                 if done.aside {
-                    self.aside_acked(done.slot.key, handle.place, done.behind, actions);
+                    self.aside_acked(&done.slot, handle.place, done.behind, actions);
                 }
             }
         }
@@ -266,7 +266,7 @@ impl Reception {
         self.forget_failures(place);
         self.saving.dirty = true;
         if aside {
-            self.aside_acked(slot.key, place, behind, actions);
+            self.aside_acked(&slot, place, behind, actions);
         }
     }
 

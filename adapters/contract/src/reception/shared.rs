@@ -486,11 +486,10 @@ impl Shared {
     }
 
     /// An event that was acknowledged before a restart: its conversation remembers it as long as it has open ones.
-    pub(super) fn note_done(&mut self, key: Key, sequence: Sequence, place: Place) -> bool {
+    pub(super) fn note_done(&mut self, key: Key, sequence: Sequence, place: Place) {
         if let Some(conv) = self.convs.get_mut(&key) {
             conv.done.push((sequence, place));
         }
-        true
     }
 
     /// Forgets ranges at or below the mark.
