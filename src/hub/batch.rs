@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,9 +44,19 @@ pub(super) struct Fetched {
     pub(super) worker: Worker,
     pub(super) items: Vec<Item>,
     pub(super) chunks: Vec<Arc<Chunk>>,
+    /// The core's count when they were handed out.
+    pub(super) revocations: u64,
 }
 
 impl Fetched {
+    /// Whether the delivery is still out. One that was taken back, because an earlier one of its conversation failed
+    /// or its time is over, comes again and must not be handled now.
+    fn is_open(&self, index: usize) -> bool {
+        let same = self.core.revocations.load(Ordering::Acquire) == self.revocations;
+        let handle = || self.items.get(index).map(|item| item.id.handle());
+        same || handle().is_some_and(|handle| self.core.lock().machine.is_open(handle))
+    }
+
     #[inline]
     fn entry(&self, item: &Item) -> &Entry {
         &self.chunks[item.chunk as usize].entries[item.index as usize]
@@ -61,9 +72,16 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    pub(super) fn new(fetched: &Arc<Fetched>, index: usize) -> Option<Self> {
-        fetched.items.get(index)?;
-        Some(Self { fetched: Arc::clone(fetched), index: u32::try_from(index).ok()? })
+    /// The first delivery from `next` on that is still open; `next` is moved behind it.
+    pub(super) fn next(fetched: &Arc<Fetched>, next: &mut usize) -> Option<Self> {
+        while *next < fetched.items.len() {
+            let index = *next;
+            *next += 1;
+            if fetched.is_open(index) {
+                return Some(Self { fetched: Arc::clone(fetched), index: u32::try_from(index).ok()? });
+            }
+        }
+        None
     }
 
     #[inline]
@@ -182,9 +200,10 @@ impl Batch {
         self.0.items.iter().map(|item| item.kind)
     }
 
-    /// The deliveries, one by one.
+    /// The deliveries, one by one; those that are no longer open when their turn comes are left out.
     pub fn deliveries(&self) -> impl Iterator<Item = Delivery> + '_ {
-        (0..self.0.items.len()).filter_map(|index| Delivery::new(&self.0, index))
+        let mut next = 0;
+        std::iter::from_fn(move || Delivery::next(&self.0, &mut next))
     }
 
     /// Everything in it that is still open is handled. Durable when this returns.

@@ -3,10 +3,11 @@
 //! The machine has one owner, this lock; nothing is awaited under it. Workers ask for deliveries themselves, so that
 //! an event costs no task wake and no channel; see [`desk`](super::desk).
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use switchboard_contract::reception::{
@@ -25,6 +26,11 @@ use super::shared::Shared;
 use super::tail::Tail;
 use super::types::{MissingRange, Recovery, SubscriptionState};
 
+thread_local! {
+    /// Where machines write what they want done. One for each thread, so that an idle subscriber keeps none.
+    static ACTIONS: Cell<Vec<Action>> = const { Cell::new(Vec::new()) };
+}
+
 /// Chunks kept for what the machine has read and not handed out.
 const HELD: usize = 512;
 
@@ -40,6 +46,8 @@ pub(super) struct Core {
     pub(super) states: watch::Sender<SubscriptionState>,
     /// It stands in the queue of those with something to store.
     queued: AtomicBool,
+    /// Grows when deliveries are taken back; while it stands still, none of those fetched has been.
+    pub(super) revocations: AtomicU64,
 }
 
 impl fmt::Debug for Core {
@@ -105,7 +113,6 @@ pub(super) struct Inner {
     pub(super) machine: Reception,
     pub(super) spec: SubscriberSpec,
     pub(super) filter: Filter,
-    actions: Vec<Action>,
     held: VecDeque<Arc<Chunk>>,
     told: Vec<Position>,
     pub(super) names: HashMap<Key, ConversationId>,
@@ -124,6 +131,8 @@ pub(super) struct Inner {
     pub(super) seen_at: Timestamp,
     pub(super) used_at: Timestamp,
     troubled: bool,
+    /// What earlier machines counted.
+    revoked_before: u64,
 }
 
 /// What an input led to, apart from what the core sees to by itself.
@@ -167,7 +176,6 @@ impl Core {
         let inner = Inner {
             machine,
             filter,
-            actions: Vec::new(),
             held: VecDeque::new(),
             told: vec![Position::START; tails.len()],
             names,
@@ -183,6 +191,7 @@ impl Core {
             seen_at: state.seen_at,
             used_at: now,
             troubled: false,
+            revoked_before: 0,
             spec: state.spec,
         };
         Self {
@@ -195,6 +204,7 @@ impl Core {
             saved: watch::Sender::new(0),
             states: watch::Sender::new(SubscriptionState::default()),
             queued: AtomicBool::new(false),
+            revocations: AtomicU64::new(0),
         }
     }
 
@@ -218,16 +228,14 @@ impl Core {
 
     /// Applies one input and sees to everything that needs nothing but this core.
     pub(super) fn apply(self: &Arc<Self>, shared: &Shared, inner: &mut Inner, input: Input<'_>) -> Step {
-        let now = shared.clock.now();
-        let mut step = Step::default();
-        inner.machine.apply(now, input, &mut inner.actions);
-        self.sort(shared, inner, &mut step);
-        step
+        let mut actions = ACTIONS.take();
+        inner.machine.apply(shared.clock.now(), input, &mut actions);
+        self.sort(shared, inner, actions)
     }
 
     /// Sorts what the machine asked for into what is done here and what the caller does.
-    fn sort(self: &Arc<Self>, shared: &Shared, inner: &mut Inner, step: &mut Step) {
-        let mut actions = std::mem::take(&mut inner.actions);
+    fn sort(self: &Arc<Self>, shared: &Shared, inner: &mut Inner, mut actions: Vec<Action>) -> Step {
+        let mut step = Step::default();
         for action in actions.drain(..) {
             match action {
                 Action::Deliver(dispatch) => step.dispatches.push(dispatch),
@@ -255,10 +263,13 @@ impl Core {
                 }
             }
         }
-        inner.actions = actions;
+        ACTIONS.set(actions);
+        let revocations = inner.revoked_before + inner.machine.revocations();
+        self.revocations.store(revocations, Ordering::Release);
         if !step.told.is_empty() {
             shared.tell(self, inner, &step.told);
         }
+        step
     }
 
     fn publish(&self, inner: &Inner, state: State) {
@@ -301,19 +312,20 @@ impl Core {
     /// Gives the machine a chunk of the journal.
     pub(super) fn feed(self: &Arc<Self>, shared: &Shared, inner: &mut Inner, shard: Shard, chunk: &Arc<Chunk>) {
         let now = shared.clock.now();
-        let Inner { machine, filter, actions, held, .. } = &mut *inner;
+        let mut actions = ACTIONS.take();
+        let Inner { machine, filter, held, .. } = &mut *inner;
         let some = |index: usize| filter.takes(&chunk.entries[index]);
         let all = |_: usize| true;
         let wanted: &dyn Fn(usize) -> bool = if filter.takes_all(chunk) { &all } else { &some };
         let feed = Feed { shard, after: chunk.after, until: chunk.until, heads: &chunk.heads, wanted };
-        machine.apply(now, Input::Feed(feed), actions);
+        machine.apply(now, Input::Feed(feed), &mut actions);
         if !chunk.heads.is_empty() && !held.back().is_some_and(|last| Arc::ptr_eq(last, chunk)) {
             held.push_back(Arc::clone(chunk));
             if held.len() > HELD {
                 held.pop_front();
             }
         }
-        let _ = self.sorted(shared, inner);
+        let _ = self.sort(shared, inner, actions);
     }
 
     /// Gives the machine a part of a conversation that is being redriven.
@@ -328,20 +340,15 @@ impl Core {
         let (key, shard, from, seen) = read;
         // The key is the one it was set aside under, whatever process that was.
         let heads: Vec<Head> = chunk.heads.iter().map(|head| Head { key, ..*head }).collect();
-        let Inner { machine, filter, actions, held, .. } = &mut *inner;
+        let mut actions = ACTIONS.take();
+        let Inner { machine, filter, held, .. } = &mut *inner;
         let wanted = |index: usize| filter.takes(&chunk.entries[index]);
         let feed = AsideFeed { key, shard, from, seen, heads: &heads, wanted: &wanted };
-        machine.apply(now, Input::FeedAside(feed), actions);
+        machine.apply(now, Input::FeedAside(feed), &mut actions);
         if !chunk.heads.is_empty() {
             held.push_front(Arc::clone(chunk));
         }
-        let _ = self.sorted(shared, inner);
-    }
-
-    fn sorted(self: &Arc<Self>, shared: &Shared, inner: &mut Inner) -> Step {
-        let mut step = Step::default();
-        self.sort(shared, inner, &mut step);
-        step
+        let _ = self.sort(shared, inner, actions);
     }
 }
 
@@ -364,6 +371,14 @@ impl Inner {
         if !self.held.is_empty() && !self.machine.has_ready() {
             self.held.clear();
             self.held.shrink_to(8);
+        }
+    }
+
+    /// Gives back memory of a subscriber with nothing to do.
+    pub(super) fn relax(&mut self) {
+        if self.machine.in_flight() == 0 && self.machine.lag() == 0 {
+            self.machine.relax();
+            self.held = VecDeque::new();
         }
     }
 
@@ -400,6 +415,7 @@ impl Inner {
     /// Another machine takes over, with the same workers.
     pub(super) fn replace(&mut self, machine: Reception, names: HashMap<Key, ConversationId>) {
         self.base = self.ticket() + 1;
+        self.revoked_before += self.machine.revocations() + 1;
         self.machine = machine;
         self.names = names;
         self.epoch += 1;

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use switchboard_contract::reception::{Dispatch, Input, Lease, Worker};
@@ -38,6 +39,7 @@ struct Found {
     chunks: Vec<Arc<Chunk>>,
     /// Deliveries whose event has to be read, by their place among the items.
     absent: Vec<(usize, Dispatch)>,
+    revocations: u64,
 }
 
 impl Desk {
@@ -151,6 +153,7 @@ impl Desk {
             core.wake();
         }
         let due = inner.machine.next_tick();
+        found.revocations = core.revocations.load(Ordering::Acquire);
         drop(inner);
         shared.expect_tick(due);
         Ok((found, rest))
@@ -196,6 +199,7 @@ impl Desk {
             worker: self.worker,
             items: found.items,
             chunks: found.chunks,
+            revocations: found.revocations,
         }))
     }
 }

@@ -189,8 +189,10 @@ fn handles(core: &Core, ids: &[DeliveryId]) -> Vec<Handle> {
 fn page(core: &Core, worker: Worker, fetched: Option<&Arc<Fetched>>, recovered: Recovery) -> PullPage {
     let lease = fetched.and_then(|fetched| fetched.items.first()).map_or(Lease(0), |item| item.id.lease);
     let cursor = PageCursor { subscriber: core.mark, worker, lease };
-    let deliveries = fetched
-        .map(|fetched| (0..fetched.items.len()).filter_map(|index| Delivery::new(fetched, index)).collect::<Vec<_>>());
+    let deliveries = fetched.map(|fetched| {
+        let mut next = 0;
+        std::iter::from_fn(|| Delivery::next(fetched, &mut next)).collect::<Vec<_>>()
+    });
     PullPage { deliveries: deliveries.unwrap_or_default(), cursor: cursor.to_string(), recovered }
 }
 

@@ -158,11 +158,17 @@ impl Shared {
         }
     }
 
-    /// The earliest tick expected; forgotten by this call.
+    /// As [`expect_tick`](Self::expect_tick), said by the keeper to itself.
+    pub(super) fn note_tick(&self, due: Timestamp) {
+        self.next_tick.fetch_min(due.0, Ordering::AcqRel);
+    }
+
+    /// Forgets the ticks expected, before all are asked anew.
     pub(super) fn reset_ticks(&self) {
         self.next_tick.store(i64::MAX, Ordering::Release);
     }
 
+    /// The earliest tick expected.
     pub(super) fn earliest_tick(&self) -> Timestamp {
         Timestamp(self.next_tick.load(Ordering::Acquire))
     }
@@ -181,13 +187,12 @@ impl Shared {
         AckOutcome { done: step.acked, stale: step.stale }
     }
 
-    /// Applies an acknowledgement at once; the future waits until it is durable.
+    /// Applies an acknowledgement, at once, and returns what waits until it is durable.
     pub(super) fn ack<'a>(
         &'a self,
         core: &'a Arc<Core>,
         input: Input<'_>,
     ) -> impl Future<Output = Result<AckOutcome>> + Send + use<'a> {
-        // The input borrows what may not cross threads, so the future must not hold it.
         let outcome = self.settle(core, input);
         async move { self.wait_saved(core).await.map(|()| outcome) }
     }
@@ -199,10 +204,11 @@ impl Shared {
         if *saved.borrow_and_update() >= ticket {
             return Ok(());
         }
-        let wait = within(self, self.config.ack_wait, "storing the acknowledgement", saved.wait_for(|n| *n >= ticket));
+        let stored = async { saved.wait_for(|number| *number >= ticket).await.map(drop) };
+        let wait = within(self, self.config.ack_wait, "storing the acknowledgement", stored);
         tokio::select! {
             waited = wait => match waited? {
-                Ok(_) => Ok(()),
+                Ok(()) => Ok(()),
                 Err(_) => Err(Error::new(ErrorKind::Closed, "the subscriber is gone")),
             },
             () = self.last_call.cancelled() => Err(Error::new(ErrorKind::Closed, "the hub has stopped")),

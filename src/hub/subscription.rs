@@ -108,8 +108,7 @@ impl Subscription {
 
     fn buffered(&mut self) -> Option<Delivery> {
         let (fetched, next) = self.buffer.as_mut()?;
-        let delivery = Delivery::new(fetched, *next);
-        *next += 1;
+        let delivery = Delivery::next(fetched, next);
         if delivery.is_none() {
             self.buffer = None;
         }

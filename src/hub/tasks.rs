@@ -182,9 +182,9 @@ fn tick(shared: &Shared, core: &Arc<Core>, now: Timestamp) {
         core.apply(shared, &mut inner, Input::Tick);
         core.wake();
     }
-    let due = inner.machine.next_tick();
-    drop(inner);
-    shared.expect_tick(due);
+    if let Some(due) = inner.machine.next_tick() {
+        shared.note_tick(due);
+    }
 }
 
 async fn look_around(shared: &Arc<Shared>, now: Timestamp) {
@@ -233,6 +233,7 @@ fn look_at(shared: &Shared, core: &Arc<Core>, now: Timestamp, sums: &mut Sums) -
     sums.parked += inner.machine.set_aside_now().count();
     sums.loaded += 1;
     core.refresh(&inner);
+    inner.relax();
     if inner.workers.is_empty() || now.since(inner.seen_at) < shared.config.seen_every {
         return None;
     }

@@ -19,9 +19,11 @@ pub(super) struct Aside {
     pub(super) retry_at: Option<Timestamp>,
     pub(super) drive: Option<Drive>,
     /// Acknowledged although an earlier one is open.
-    done: Vec<Place>,
+    done: Vec<(Sequence, Place)>,
     /// The walk has passed events of the conversation up to this number.
     skipped_to: Sequence,
+    /// It was set aside before a restart: what was acknowledged of it then is stored with it.
+    restored: bool,
 }
 
 /// A redrive under way.
@@ -37,7 +39,19 @@ impl Aside {
     /// From its stored form. What was trying again or being redriven goes on at once.
     pub(super) fn restore(record: SetAside, now: Timestamp) -> Self {
         let goes_on = record.why != Why::Failed;
-        Self { record, retry_at: goes_on.then_some(now), drive: None, done: Vec::new(), skipped_to: Sequence(0) }
+        Self {
+            record,
+            retry_at: goes_on.then_some(now),
+            drive: None,
+            done: Vec::new(),
+            skipped_to: Sequence(0),
+            restored: true,
+        }
+    }
+
+    fn new(record: SetAside) -> Self {
+        let now = record.since;
+        Self { restored: false, ..Self::restore(record, now) }
     }
 }
 
@@ -62,6 +76,21 @@ impl Reception {
             self.saving.change(head.key);
         }
         true
+    }
+
+    /// The walk meets an event that was acknowledged before a restart. If its conversation was set aside since, the
+    /// redrive must know.
+    pub(super) fn pass_acknowledged(&mut self, head: &Head, place: Place) {
+        if let Flow::Shared(shared) = &mut self.flow {
+            shared.note_done(head.key, head.sequence, place);
+        }
+        let Some(aside) = self.asides.get_mut(&head.key) else { return };
+        if !aside.restored && head.sequence > aside.record.from {
+            aside.done.push((head.sequence, place));
+            self.attempts.insert(place, ACKNOWLEDGED);
+            self.saving.attempts.insert(place, ACKNOWLEDGED);
+            self.saving.dirty = true;
+        }
     }
 
     /// The policy's answer to an event that has failed too often.
@@ -94,19 +123,20 @@ impl Reception {
         let (slots, done) = shared.remove_conv(key);
         for (_, slot) in slots.iter().filter(|(_, slot)| slot.is_out()) {
             self.leases.close(slot.lease, 1);
+            self.revocations += 1;
         }
         let (Some((place, first)), Some((_, last))) = (slots.first().copied(), slots.last()) else { return };
         let since = self.asides.get(&key).map_or(now, |aside| aside.record.since);
         let attempts = slots.iter().map(|(_, slot)| slot.failures).max().unwrap_or(0);
         let record = SetAside { key, place, from: first.sequence, attempts, why, since };
-        let aside = self.asides.entry(key).or_insert_with(|| Aside::restore(record, now));
+        let aside = self.asides.entry(key).or_insert_with(|| Aside::new(record));
         aside.record = record;
         aside.retry_at = retry_at;
         aside.drive = None;
         aside.skipped_to = aside.skipped_to.max(last.sequence);
         for (number, place) in done {
             if number > record.from {
-                aside.done.push(place);
+                aside.done.push((number, place));
                 self.attempts.insert(place, ACKNOWLEDGED);
                 self.saving.attempts.insert(place, ACKNOWLEDGED);
             }
@@ -153,7 +183,10 @@ impl Reception {
         for (key, aside) in &self.asides {
             let Some(drive) = aside.drive.filter(|drive| !drive.caught_up) else { continue };
             let shard = aside.record.place.shard;
-            let mixed = |lane: &Lane| lane.has_hole() && (lane.descending || self.settings.concurrent());
+            // Where acknowledged ranges lie ahead of the walk, which events in them were acknowledged and which were
+            // only set aside is known when the walk has passed them.
+            let ahead = |lane: &Lane| shared.ranges(lane.shard).last().is_some_and(|(_, last)| *last > lane.hole.0);
+            let mixed = |lane: &Lane| lane.has_hole() && (lane.descending || self.settings.concurrent() || ahead(lane));
             let blocked = self.lane(shard).is_some_and(mixed);
             if !blocked && !shared.convs.contains_key(key) {
                 let limit = self.settings.page_size;
@@ -184,7 +217,7 @@ impl Reception {
             drive.next = Sequence(head.sequence.0 + 1);
             let known = self.attempts.get(&place).copied().unwrap_or(0);
             if known == ACKNOWLEDGED && self.guards.aside_remembers() {
-                aside.done.push(place);
+                aside.done.push((head.sequence, place));
                 continue;
             }
             if (feed.wanted)(index) {
@@ -208,27 +241,27 @@ impl Reception {
             aside.record.attempts = 0;
             self.saving.change(key);
         }
-        if open.is_some() {
-            return;
-        }
-        if drive.caught_up && drive.next <= aside.skipped_to {
+        // What lies before the first open event needs no memory any more.
+        let passed: Vec<Place> = aside.done.extract_if(.., |(number, _)| *number < from).map(|(_, at)| at).collect();
+        if open.is_none() && drive.caught_up && drive.next <= aside.skipped_to {
             drive.caught_up = false;
         }
-        if drive.caught_up || !self.guards.aside_catches_up() {
-            let done = std::mem::take(&mut aside.done);
+        let whole = open.is_none() && (drive.caught_up || !self.guards.aside_catches_up());
+        for place in passed {
+            self.forget_failures(place);
+        }
+        if whole {
             self.asides.remove(&key);
-            for place in done {
-                self.forget_failures(place);
-            }
             self.saving.change(key);
             actions.push(Action::Restored(key));
         }
     }
 
     /// An acknowledgement of a redriven event.
-    pub(super) fn aside_acked(&mut self, key: Key, place: Place, behind: bool, actions: &mut Vec<Action>) {
+    pub(super) fn aside_acked(&mut self, slot: &Slot, place: Place, behind: bool, actions: &mut Vec<Action>) {
+        let key = slot.key;
         if behind && let Some(aside) = self.asides.get_mut(&key) {
-            aside.done.push(place);
+            aside.done.push((slot.sequence, place));
             self.attempts.insert(place, ACKNOWLEDGED);
             self.saving.attempts.insert(place, ACKNOWLEDGED);
         }

@@ -17,6 +17,8 @@ pub(super) struct Slot {
     pub(super) lease: Lease,
     pub(super) attempt: u32,
     pub(super) failures: u32,
+    /// Its turn under its lease.
+    pub(super) turn: u32,
     pub(super) kind: DeliveryKind,
     /// Acknowledged, and kept because an earlier one is not.
     pub(super) acked: bool,
@@ -32,6 +34,7 @@ impl Slot {
             lease: Lease(0),
             attempt: failures,
             failures,
+            turn: 0,
             kind,
             acked: false,
         }
@@ -97,6 +100,7 @@ impl Direct {
                 continue;
             }
             slot.lease = lease;
+            slot.turn = taken as u32;
             slot.attempt += 1;
             actions.push(Action::Deliver(slot.dispatch(self.shard, worker)));
             taken += 1;
@@ -158,6 +162,10 @@ impl Direct {
         while self.slots.front().is_some_and(|slot| slot.acked) {
             self.slots.pop_front();
             self.sent = self.sent.saturating_sub(1);
+        }
+        // There are many subscribers, and most have nothing to do most of the time.
+        if self.slots.is_empty() && self.slots.capacity() > 16 {
+            self.slots = VecDeque::new();
         }
     }
 

@@ -56,6 +56,10 @@ impl Reception {
     pub(super) fn feed(&mut self, feed: &Feed<'_>) {
         let Some(index) = self.lanes.iter().position(|lane| lane.shard == feed.shard) else { return };
         self.unshare();
+        if self.settings.concurrent() && self.lanes[index].has_hole() {
+            // Backlog and live events come in between one another: positions no longer ascend.
+            self.share();
+        }
         let lane = &mut self.lanes[index];
         lane.tail = lane.tail.max(feed.until);
         if lane.has_hole() && feed.after < lane.hole.1 {
@@ -115,10 +119,18 @@ impl Reception {
     /// Takes the wanted events behind `frontier` up to `until` into the ledger. Returns how far it came.
     fn admit(&mut self, index: usize, feed: &Feed<'_>, frontier: Position, until: Position, live: bool) -> Position {
         let mut room = self.room();
+        let lane = &self.lanes[index];
+        if !live && self.settings.concurrent() && lane.live < lane.tail {
+            // Backlog must not take all the room, or live events would wait for the end of it.
+            room = room.div_ceil(2);
+        }
         let frontier = if self.guards.no_repeat() { frontier } else { Position::START };
         let start = feed.heads.partition_point(|head| head.position <= frontier);
         let history = self.lanes[index].history;
         let plain = self.asides.is_empty() && self.attempts.is_empty();
+        if let Flow::Direct(direct) = &mut self.flow {
+            direct.slots.reserve(room.min(feed.heads.len() - start));
+        }
         for (offset, head) in feed.heads.iter().enumerate().skip(start) {
             if head.position > until {
                 break;
@@ -139,7 +151,7 @@ impl Reception {
             if later && !self.has_room_for_later() {
                 return Position(head.position.0 - 1);
             }
-            if self.is_open(feed.shard, head) {
+            if self.is_due(feed.shard, head) {
                 self.push(feed.shard, head, kind, later);
                 room -= usize::from(!later);
             }
@@ -148,14 +160,14 @@ impl Reception {
     }
 
     /// Whether an event that the walk meets has still to be delivered by the walk.
-    fn is_open(&mut self, shard: Shard, head: &Head) -> bool {
+    fn is_due(&mut self, shard: Shard, head: &Head) -> bool {
         let place = Place { shard, position: head.position };
-        let acked = match &mut self.flow {
-            Flow::Shared(shared) => shared.is_acked(place) && shared.note_done(head.key, head.sequence, place),
-            Flow::Direct(_) => false,
-        };
+        if self.flow.shared().is_some_and(|shared| shared.is_acked(place)) {
+            self.pass_acknowledged(head, place);
+            return false;
+        }
         let known = !self.attempts.is_empty() && self.attempts.get(&place) == Some(&ACKNOWLEDGED);
-        !acked && !known && !self.pass_aside(shard, head)
+        !known && !self.pass_aside(shard, head)
     }
 
     fn push(&mut self, shard: Shard, head: &Head, kind: DeliveryKind, later: bool) {
@@ -200,7 +212,7 @@ impl Reception {
         let mut heads = std::mem::take(&mut gather.heads);
         for (offset, head) in feed.heads.iter().enumerate() {
             let fresh = head.position > read || !self.guards.no_repeat();
-            if fresh && head.position <= end && (feed.wanted)(offset) && self.is_open(feed.shard, head) {
+            if fresh && head.position <= end && (feed.wanted)(offset) && self.is_due(feed.shard, head) {
                 heads.push(*head);
             }
         }

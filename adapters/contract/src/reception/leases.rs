@@ -84,6 +84,10 @@ impl Leases {
         expired
     }
 
+    pub(super) fn relax(&mut self) {
+        self.records.shrink_to_fit();
+    }
+
     pub(super) fn due(&self) -> Option<Timestamp> {
         self.due
     }

@@ -113,6 +113,8 @@ pub struct Reception {
     reached: Option<u64>,
     trouble: bool,
     state: State,
+    /// How often deliveries were taken back.
+    revocations: u64,
     guards: Guards,
 }
 
@@ -145,6 +147,7 @@ impl Reception {
             reached: None,
             trouble: false,
             state: State::Connecting,
+            revocations: 0,
             guards: Guards::default(),
         };
         machine.start_drives(now);
@@ -237,6 +240,25 @@ impl Reception {
         self.leases.of(worker).next()
     }
 
+    /// Whether a delivery is still out, so that handling it now would not overtake anything.
+    pub fn is_open(&self, handle: Handle) -> bool {
+        self.is_out_with(handle)
+    }
+
+    /// Grows whenever deliveries that were out are taken back: until then, all are still open.
+    pub fn revocations(&self) -> u64 {
+        self.revocations
+    }
+
+    /// Gives back memory that is not in use. Worth it when nothing is likely to happen soon.
+    pub fn relax(&mut self) {
+        if let Flow::Direct(direct) = &mut self.flow {
+            direct.slots.shrink_to_fit();
+        }
+        self.leases.relax();
+        self.workers.shrink_to_fit();
+    }
+
     /// When [`Input::Tick`] is next due. It may come earlier or later than that without harm.
     pub fn next_tick(&self) -> Option<Timestamp> {
         let held = self.flow.shared().and_then(Shared::next_held);
@@ -267,7 +289,11 @@ impl Reception {
             Flow::Direct(direct) => direct.ranges(),
             Flow::Shared(shared) => shared.ranges(lane.shard),
         };
-        acked.retain(|(first, _)| *first > low);
+        // Removed history may end in the middle of a range.
+        acked.retain(|(_, last)| *last > low);
+        if let Some(first) = acked.first_mut() {
+            first.0 = first.0.max(low.next());
+        }
         if !self.guards.ranges() {
             acked.clear();
         }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::direct::Slot;
 use super::types::{Action, Handle, Lease, Place, Worker};
 use super::{Flow, Reception};
+use crate::ids::Shard;
 use crate::time::Timestamp;
 
 impl Reception {
@@ -57,20 +59,15 @@ impl Reception {
             self.take(worker, max, now, actions);
             return;
         }
-        match &self.flow {
-            Flow::Direct(direct) => {
-                let again = direct.slots.iter().filter(|slot| slot.is_out() && open.contains(&slot.lease));
-                actions.extend(again.map(|slot| Action::Deliver(slot.dispatch(direct.shard, worker))));
-            }
+        let mut again: Vec<(Shard, &Slot)> = match &self.flow {
+            Flow::Direct(direct) => direct.slots.iter().map(|slot| (direct.shard, slot)).collect(),
             Flow::Shared(shared) => {
-                let convs = shared.convs.values().filter(|conv| conv.owner == Some(worker));
-                for place in convs.flat_map(|conv| &conv.out) {
-                    if let Some(slot) = shared.slot(*place).filter(|slot| open.contains(&slot.lease)) {
-                        actions.push(Action::Deliver(slot.dispatch(place.shard, worker)));
-                    }
-                }
+                shared.slots.iter().chain(&shared.aside).map(|(place, slot)| (place.shard, slot)).collect()
             }
-        }
+        };
+        again.retain(|(_, slot)| slot.is_out() && open.contains(&slot.lease));
+        again.sort_by_key(|(_, slot)| (slot.lease, slot.turn));
+        actions.extend(again.into_iter().map(|(shard, slot)| Action::Deliver(slot.dispatch(shard, worker))));
     }
 
     pub(super) fn ack(&mut self, handles: &[Handle], actions: &mut Vec<Action>) {
@@ -106,7 +103,7 @@ impl Reception {
                     self.forget_failures(handle.place);
                 }
                 if done.aside {
-                    self.aside_acked(done.slot.key, handle.place, done.behind, actions);
+                    self.aside_acked(&done.slot, handle.place, done.behind, actions);
                 }
             }
         }
@@ -194,7 +191,7 @@ impl Reception {
         }
     }
 
-    fn is_out_with(&self, handle: Handle) -> bool {
+    pub(super) fn is_out_with(&self, handle: Handle) -> bool {
         let lease = match &self.flow {
             Flow::Direct(direct) if direct.shard == handle.place.shard => direct.lease(handle.place.position),
             Flow::Direct(_) => None,
@@ -207,6 +204,7 @@ impl Reception {
     fn take_back(&mut self, place: Place, until: Option<Timestamp>) {
         let Flow::Shared(shared) = &mut self.flow else { return };
         let Some(key) = shared.slot(place).map(|slot| slot.key) else { return };
+        self.revocations += 1;
         for lease in shared.go_back(place, self.guards) {
             self.leases.close(lease, 1);
         }
@@ -263,11 +261,12 @@ impl Reception {
         shared.hold(slot.key, None);
         if slot.is_out() {
             self.leases.close(slot.lease, 1);
+            self.revocations += 1;
         }
         self.forget_failures(place);
         self.saving.dirty = true;
         if aside {
-            self.aside_acked(slot.key, place, behind, actions);
+            self.aside_acked(&slot, place, behind, actions);
         }
     }
 
@@ -291,6 +290,7 @@ impl Reception {
                 self.leases.close(lease, usize::MAX);
             }
             direct.revoke_all();
+            self.revocations += 1;
             return;
         }
         self.share();

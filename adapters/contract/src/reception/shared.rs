@@ -241,24 +241,33 @@ impl Shared {
                 next = self.own.values_mut().find_map(VecDeque::pop_front);
             }
             let Some(key) = next else { break };
-            taken += self.take_from(key, worker, (max - taken).min(page), lease, actions);
+            let max = (max - taken).min(page);
+            taken += self.take_from(key, worker, max, (lease, taken), actions);
         }
         self.out += taken;
         taken
     }
 
-    fn take_from(&mut self, key: Key, worker: Worker, max: usize, lease: Lease, actions: &mut Vec<Action>) -> usize {
+    fn take_from(
+        &mut self,
+        key: Key,
+        worker: Worker,
+        max: usize,
+        (lease, turn): (Lease, usize),
+        actions: &mut Vec<Action>,
+    ) -> usize {
         let Some(conv) = self.convs.get_mut(&key) else { return 0 };
         conv.listed = Listed::No;
         conv.owner = Some(worker);
         let count = max.min(conv.queue.len());
-        for place in conv.queue.drain(..count) {
+        for (index, place) in conv.queue.drain(..count).enumerate() {
             let slot = match self.slots.get_mut(&place) {
                 Some(slot) => Some(slot),
                 None => self.aside.get_mut(&place),
             };
             if let Some(slot) = slot {
                 slot.lease = lease;
+                slot.turn = (turn + index) as u32;
                 slot.attempt += 1;
                 actions.push(Action::Deliver(slot.dispatch(place.shard, worker)));
             }
@@ -477,11 +486,10 @@ impl Shared {
     }
 
     /// An event that was acknowledged before a restart: its conversation remembers it as long as it has open ones.
-    pub(super) fn note_done(&mut self, key: Key, sequence: Sequence, place: Place) -> bool {
+    pub(super) fn note_done(&mut self, key: Key, sequence: Sequence, place: Place) {
         if let Some(conv) = self.convs.get_mut(&key) {
             conv.done.push((sequence, place));
         }
-        true
     }
 
     /// Forgets ranges at or below the mark.

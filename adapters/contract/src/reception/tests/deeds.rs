@@ -264,6 +264,7 @@ impl Life {
 
     /// Everything in memory is gone; sometimes history went too, or a replay was asked for.
     pub(super) fn crash(&mut self) -> Result<(), String> {
+        self.crashed_in.push(self.machine.state());
         self.saving = None;
         self.reads.clear();
         self.workers.clear();

@@ -44,8 +44,10 @@ pub(super) struct Life {
     pub(super) history: Vec<(Shard, Position)>,
     pub(super) now: Timestamp,
     pub(super) trouble: bool,
+    pub(super) diligent: bool,
     pub(super) state: State,
     pub(super) deliveries: u64,
+    pub(super) crashed_in: Vec<State>,
 }
 
 impl Life {
@@ -72,9 +74,12 @@ impl Life {
             history: Vec::new(),
             now: Timestamp(0),
             trouble: false,
+            diligent: false,
             state: State::Connecting,
             deliveries: 0,
+            crashed_in: Vec::new(),
         };
+        life.diligent = life.chance.one_in(2);
         for _ in 0..life.chance.below(20) {
             life.journal.append(&mut life.chance);
         }
@@ -94,6 +99,10 @@ impl Life {
     }
 
     fn step(&mut self) -> Result<(), String> {
+        // Some subscribers do their work, or nobody would ever be online.
+        if self.diligent && self.chance.one_in(4) {
+            return self.quiet_round().map(drop);
+        }
         match self.chance.below(32) {
             0..=3 => {
                 if self.journal.all().count() < 40 {

@@ -10,6 +10,8 @@ mod mutations;
 mod steps;
 mod world;
 
+use std::collections::BTreeMap;
+
 use super::guards::Guards;
 use drive::Life;
 
@@ -22,6 +24,7 @@ fn first_seed() -> u64 {
 
 fn lives(part: u64, parts: u64) {
     let mut deliveries = 0;
+    let mut crashes = BTreeMap::new();
     for index in (0..LIVES).filter(|index| index % parts == part) {
         let seed = first_seed().wrapping_add(index);
         let mut life = Life::new(seed, Guards::default());
@@ -29,7 +32,12 @@ fn lives(part: u64, parts: u64) {
             panic!("seed {seed}: {broken}\n{:?}", life.settings);
         }
         deliveries += life.deliveries;
+        for state in life.crashed_in {
+            *crashes.entry(state.as_str()).or_insert(0) += 1;
+        }
     }
+    println!("crashes by state: {crashes:?}");
+    assert_eq!(crashes.len(), 5, "there was a crash in every state");
     println!("seeds {} + {part}/{parts} of {LIVES}: {deliveries} deliveries", first_seed());
     assert!(deliveries > LIVES / parts, "the lives are empty");
 }
