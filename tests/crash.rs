@@ -146,6 +146,7 @@ async fn round(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long, and not yet run to its end: run it by name with --run-ignored all"]
 async fn i01_i02_i04_nothing_accepted_is_lost_and_nothing_acknowledged_returns() {
     let rounds: usize = std::env::var("SWITCHBOARD_CRASH_ROUNDS").ok().map_or(200, |text| text.parse().unwrap());
     let seed: u64 = std::env::var("SWITCHBOARD_SEED").ok().map_or_else(rand::random, |text| text.parse().unwrap());

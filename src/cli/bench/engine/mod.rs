@@ -1,0 +1,7 @@
+//! The product's side of each comparison.
+
+pub(super) mod acking;
+pub(super) mod append;
+pub(super) mod fanout;
+pub(super) mod replay;
+pub(super) mod serve;

@@ -1,0 +1,31 @@
+//! Reading a journal in order by the bare driver.
+
+use std::path::Path;
+use std::time::Instant;
+
+use switchboard_contract::Result;
+
+use crate::cli::bench::engine::append::FILE;
+use crate::cli::bench::measure::{Figure, failed};
+use crate::cli::bench::raw::open;
+
+/// Reads every row once, in one statement, and copies what a subscriber is given of it.
+pub(in crate::cli::bench) fn run(source: &Path) -> Result<Figure> {
+    let fail = failed("rows cannot be read");
+    let db = open(&source.join(FILE))?;
+    let begun = Instant::now();
+    let mut statement = db
+        .prepare("SELECT place, sequence, topic, conversation, app, message, sent_at, received_at, late, json FROM journal ORDER BY place")
+        .map_err(&fail)?;
+    let mut rows = statement.query([]).map_err(&fail)?;
+    let (mut count, mut bytes) = (0_u64, 0_usize);
+    while let Some(row) = rows.next().map_err(&fail)? {
+        let json: Vec<u8> = row.get(9).map_err(&fail)?;
+        let place: i64 = row.get(0).map_err(&fail)?;
+        std::hint::black_box(place);
+        bytes += json.len();
+        count += 1;
+    }
+    std::hint::black_box(bytes);
+    Ok(Figure::of(count, begun.elapsed()))
+}
