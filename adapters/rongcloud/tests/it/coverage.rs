@@ -43,6 +43,7 @@ fn fixtures(folder: &str) -> Vec<String> {
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.file_type().unwrap().is_file())
         .map(|entry| entry.file_name().into_string().unwrap())
+        .filter(|name| name != "SHA256SUMS")
         .collect();
     names.sort();
     names
