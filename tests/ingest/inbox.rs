@@ -270,7 +270,7 @@ async fn many_callers_share_a_sync() {
         let inbox = inbox.clone();
         callers.spawn(async move { put(&inbox, number, 10).await });
     }
-    while inbox.accepted() < 101 * 30 {
+    while inbox.accepted() < 101 * 34 {
         tokio::task::yield_now().await;
     }
     disk.stall(false);

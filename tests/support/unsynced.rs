@@ -12,6 +12,17 @@ pub struct Unsynced {
     library: PathBuf,
     watched: PathBuf,
     logs: PathBuf,
+    full: PathBuf,
+    skipped: Option<&'static str>,
+}
+
+/// What a full disk refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FullDisk {
+    /// Whatever makes a file longer.
+    Growth,
+    /// Every write, as on a file system that copies what it changes.
+    Writes,
 }
 
 impl Unsynced {
@@ -29,12 +40,39 @@ impl Unsynced {
         assert!(status.success(), "the layer does not compile");
         let logs = scratch.join("undo");
         fs::create_dir_all(&logs).unwrap();
-        Self { library, watched: watched.to_owned(), logs }
+        Self { library, watched: watched.to_owned(), logs, full: scratch.join("full"), skipped: None }
+    }
+
+    /// The same, but syncs of paths that end so do nothing.
+    pub fn without_syncs_of(self, end: &'static str) -> Self {
+        Self { skipped: Some(end), ..self }
+    }
+
+    /// The disk under `path`, a watched one, is full from now on, or has room again.
+    pub fn fill_disk(&self, path: &Path, full: Option<FullDisk>) {
+        let mode = match full {
+            Some(FullDisk::Growth) => "grow",
+            Some(FullDisk::Writes) => "write",
+            None => return fs::remove_file(&self.full).unwrap(),
+        };
+        // In one step, as the layer may look at any moment.
+        let draft = self.full.with_extension("draft");
+        fs::write(&draft, format!("{mode} {}", path.display())).unwrap();
+        fs::rename(draft, &self.full).unwrap();
     }
 
     /// Preloads the layer into a command.
     pub fn watch(&self, command: &mut Command) {
         command.env("LD_PRELOAD", &self.library).env("UNSYNCED_DIR", &self.watched).env("UNSYNCED_LOG", &self.logs);
+        command.env("UNSYNCED_FULL", &self.full);
+        if let Some(end) = self.skipped {
+            command.env("UNSYNCED_SKIP", end);
+        }
+    }
+
+    /// Preloads it for full disks alone, without noting what is written.
+    pub fn watch_room(&self, command: &mut Command) {
+        command.env("LD_PRELOAD", &self.library).env("UNSYNCED_DIR", &self.watched).env("UNSYNCED_FULL", &self.full);
     }
 
     /// Throws away everything that was not fsynced, as a loss of power would. Returns how many changes went.
@@ -72,7 +110,7 @@ impl Unsynced {
                 let text = String::from_utf8(record.bytes).unwrap();
                 let (path, kept) = text.split_once('\n').unwrap();
                 // A name that is gone already needs no undoing.
-                let _ = fs::remove_file(path);
+                let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
                 if record.kind == 4 {
                     let _ = fs::rename(kept, path);
                 }
