@@ -93,8 +93,12 @@ async fn pull_until_gone(url: String, http: reqwest::Client, seen: Arc<Mutex<See
         let address = format!("{url}/v1/subscribers/crash/events?limit=64&wait={wait}{cursor}");
         let answer = http.get(address).bearer_auth(support::sidecar::TOKEN).send().await;
         let Ok(answer) = answer else { return };
+        let status = answer.status();
         let Ok(page) = answer.json::<Value>().await else { return };
         let mut seen = seen.lock();
+        if status != 200 {
+            return seen.faults.push(format!("a pull was answered {status}: {page}"));
+        }
         seen.acknowledged.extend(std::mem::take(&mut held));
         held = seen.deliver(&page);
         if drain && held.is_empty() {
@@ -201,8 +205,9 @@ async fn i01_i02_i04_nothing_accepted_is_lost_and_nothing_acknowledged_returns()
 async fn i01_a_left_out_sync_is_noticed() {
     let mut random = seeded();
     let mut unnoticed = Vec::new();
-    // What of the inbox: records, the names of segments, the name of its directory. Of the database: commits, names.
-    for skipped in [".segment", "/inbox", "/apart", "-wal", "/data"] {
+    // Of the inbox: records, the names of segments, the names of its directories. Of the database: commits. Of both: the
+    // names in their common directory.
+    for skipped in [".segment", "/inbox", "/apart", "/kept", "-wal", "/data"] {
         let (mut stage, mut noticed) = (Stage::new(Some(skipped)), false);
         for _ in 0..8 {
             let life = Duration::from_micros(random.random_range(100_000..250_000));
