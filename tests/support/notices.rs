@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 
@@ -50,6 +51,13 @@ pub async fn post_all(sidecar: &Sidecar, numbers: impl IntoIterator<Item = u64>)
     for number in numbers {
         assert_eq!(post(&sidecar.http, &sidecar.url, number).await.unwrap(), 200, "message {number}");
     }
+}
+
+/// Posts messages that must be taken, many at once and so in no order.
+pub async fn post_many(sidecar: &Sidecar, numbers: impl IntoIterator<Item = u64>) {
+    let posts = numbers.into_iter().map(|number| post(&sidecar.http, &sidecar.url, number));
+    let statuses: Vec<_> = futures::stream::iter(posts).buffer_unordered(64).collect().await;
+    assert!(statuses.into_iter().all(|status| status.unwrap() == 200));
 }
 
 /// Makes a subscriber of all messages.

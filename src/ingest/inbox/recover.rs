@@ -208,9 +208,19 @@ fn walk_open(live: &mut Live, consumed: u64) -> io::Result<u64> {
         // A write that was torn is the end. But a frame that was written after a later sync shows that this was none.
         match live.resume(live.end, until, true)? {
             Some(proof) => records += walk_closed(live, proof, consumed)?,
-            None => return Ok(records),
+            None => break,
         }
     }
+    tell_torn(live, until)?;
+    Ok(records)
+}
+
+/// A crash leaves this, and so does damage to the very last write; nothing on the disk tells which.
+fn tell_torn(live: &Live, until: u64) -> io::Result<()> {
+    if live.begins_frame(live.end, until)? {
+        tracing::warn!(offset = live.end, "the last write to the inbox is not whole: it was not over, or it is damaged");
+    }
+    Ok(())
 }
 
 /// Moves `live.end` behind the last whole record before the first that is not believable, or `until`.

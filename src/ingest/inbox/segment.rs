@@ -77,6 +77,12 @@ impl Live {
         Ok(chunk)
     }
 
+    /// Whether a frame of this use was begun at `at`, whole or not.
+    pub(super) fn begins_frame(&self, at: u64, until: u64) -> io::Result<bool> {
+        let want = (until - at).min(FRAME_HEADER as u64) as usize;
+        Ok(frame::is_marked(&self.fill(at, want)?, self.serial, at))
+    }
+
     /// Where the next frame begins behind damaged bytes at `from`, before `until`; with `after_sync`, the next one that
     /// proves the bytes before it to have been durable.
     pub(super) fn resume(&self, from: u64, until: u64, after_sync: bool) -> io::Result<Option<u64>> {
