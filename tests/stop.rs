@@ -151,6 +151,8 @@ async fn a_stop_under_load_ends_what_is_under_way_and_loses_nothing() {
     assert_eq!(status.code(), Some(0), "{}", sidecar.log.text());
     assert!(!sidecar.log.tells(&["cut off"]), "{}", sidecar.log.text());
     assert!(!sidecar.log.tells(&["ERROR"]), "{}", sidecar.log.text());
+    // The database is one whole file, as whoever copies it now expects.
+    assert!(!directory.path().join("stop.db-wal").exists());
 
     let accepted = accepted.lock().clone();
     println!("{} callbacks were accepted", accepted.len());
