@@ -6,6 +6,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rand::Rng;
+
 /// A watched directory and the undo logs of what is not yet durable in it.
 #[derive(Debug)]
 pub struct Unsynced {
@@ -75,17 +77,19 @@ impl Unsynced {
         command.env("LD_PRELOAD", &self.library).env("UNSYNCED_DIR", &self.watched).env("UNSYNCED_FULL", &self.full);
     }
 
-    /// Throws away everything that was not fsynced, as a loss of power would. Returns how many changes went.
-    pub fn lose_power(&self) -> usize {
-        let mut undone = self.undo_contents();
-        undone += self.undo_names();
+    /// Throws away everything that was not fsynced, as a loss of power may. With a `chance`, the disk had come further
+    /// with some files than it was made to: what was written to them first, and by chance, stays. Returns how many
+    /// changes went.
+    pub fn lose_power(&self, mut chance: Option<&mut impl Rng>) -> usize {
+        let mut undone = self.undo_contents(&mut chance);
+        undone += self.undo_names(&mut chance);
         for entry in fs::read_dir(&self.logs).unwrap() {
             fs::remove_file(entry.unwrap().path()).unwrap();
         }
         undone
     }
 
-    fn undo_contents(&self) -> usize {
+    fn undo_contents(&self, chance: &mut Option<&mut impl Rng>) -> usize {
         let mut paths = HashMap::new();
         index(&self.watched, &mut paths);
         // Removed files live on beside the logs until their removal is durable.
@@ -94,7 +98,7 @@ impl Unsynced {
         for (inode, log) in self.named("f.") {
             let Some(path) = paths.get(&inode) else { continue };
             let file = File::options().write(true).open(path).unwrap();
-            for record in records(&log).into_iter().rev() {
+            for record in undone_of(records(&log), chance) {
                 file.write_all_at(&record.bytes, record.offset).unwrap();
                 file.set_len(record.size).unwrap();
                 undone += 1;
@@ -103,10 +107,10 @@ impl Unsynced {
         undone
     }
 
-    fn undo_names(&self) -> usize {
+    fn undo_names(&self, chance: &mut Option<&mut impl Rng>) -> usize {
         let mut undone = 0;
         for (_, log) in self.named("d.") {
-            for record in records(&log).into_iter().rev() {
+            for record in undone_of(records(&log), chance) {
                 let text = String::from_utf8(record.bytes).unwrap();
                 let (path, kept) = text.split_once('\n').unwrap();
                 // A name that is gone already needs no undoing.
@@ -130,6 +134,15 @@ impl Unsynced {
             })
             .collect()
     }
+}
+
+/// What is undone of a log, last first: all of it, or what came after some moment.
+fn undone_of<R: Rng>(records: Vec<Record>, chance: &mut Option<&mut R>) -> impl Iterator<Item = Record> + use<R> {
+    let kept = chance.as_mut().map_or(0, |chance| {
+        // Often all of it goes, as when no time was left.
+        if chance.random() { chance.random_range(0..=records.len()) } else { 0 }
+    });
+    records.into_iter().skip(kept).rev()
 }
 
 struct Record {
