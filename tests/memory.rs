@@ -60,8 +60,7 @@ async fn never_acknowledge(sidecar: &Sidecar, name: &str) -> tokio::task::JoinHa
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i09_a_subscriber_that_never_acknowledges_costs_no_memory() {
-    let total: u64 =
-        std::env::var("SWITCHBOARD_MEMORY_CALLBACKS").map_or(20_000, |text| text.parse().unwrap());
+    let total: u64 = std::env::var("SWITCHBOARD_MEMORY_CALLBACKS").map_or(20_000, |text| text.parse().unwrap());
     let directory = tempfile::tempdir().unwrap();
     let sidecar = Sidecar::start(directory.path(), &format!("{CONFIG}{}", notices::PROVIDER));
     let streams = [never_acknowledge(&sidecar, "reads").await, never_acknowledge(&sidecar, "reads_too").await];

@@ -23,7 +23,8 @@ async fn the_second_process_on_the_same_files_refuses_to_start_and_the_first_goe
     notices::subscribe(&first, "all", &["messages"]).await;
     notices::post_all(&first, 1..=10).await;
 
-    for (store, inbox, named) in [("one.db", "inbox", "one.db"), ("two.db", "inbox", "inbox"), ("one.db", "other", "one.db")]
+    for (store, inbox, named) in
+        [("one.db", "inbox", "one.db"), ("two.db", "inbox", "inbox"), ("one.db", "other", "one.db")]
     {
         let second = Sidecar::command(directory.path(), &config(store, inbox));
         let (status, said) = Sidecar::refuse(second);

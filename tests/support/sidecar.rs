@@ -107,7 +107,9 @@ impl Sidecar {
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     return Err(format!("the sidecar did not start:\n{}", log.text()));
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) => return Err(format!("no listener within 30 s:\n{}", log.text())),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    return Err(format!("no listener within 30 s:\n{}", log.text()));
+                }
             }
         }
     }
@@ -136,7 +138,9 @@ impl Sidecar {
 
     /// Waits for its end.
     pub fn ended(&mut self, within: Duration) -> ExitStatus {
-        self.child.wait(within).unwrap_or_else(|| panic!("the sidecar did not end within {within:?}:\n{}", self.log.text()))
+        self.child
+            .wait(within)
+            .unwrap_or_else(|| panic!("the sidecar did not end within {within:?}:\n{}", self.log.text()))
     }
 
     /// SIGTERM; the exit status.

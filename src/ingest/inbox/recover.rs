@@ -110,7 +110,11 @@ impl Found {
             // What stands between is journalled, or gone: segments go only once the store knows that they are consumed.
             let reached = live.back().map_or(consumed, |last: &Live| last.end);
             if header.base > reached {
-                damaged("records are missing, or the store is not the one they were journalled in", reached, header.base);
+                damaged(
+                    "records are missing, or the store is not the one they were journalled in",
+                    reached,
+                    header.base,
+                );
             }
             records += match next {
                 Some(next) => walk_closed(&mut found, next, consumed)?,
@@ -218,7 +222,10 @@ fn walk_open(live: &mut Live, consumed: u64) -> io::Result<u64> {
 /// A crash leaves this, and so does damage to the very last write; nothing on the disk tells which.
 fn tell_torn(live: &Live, until: u64) -> io::Result<()> {
     if live.begins_frame(live.end, until)? {
-        tracing::warn!(offset = live.end, "the last write to the inbox is not whole: it was not over, or it is damaged");
+        tracing::warn!(
+            offset = live.end,
+            "the last write to the inbox is not whole: it was not over, or it is damaged"
+        );
     }
     Ok(())
 }

@@ -208,7 +208,9 @@ impl From<io::Error> for Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Full => Self::new(ErrorKind::StorageFull, "the inbox is full of callbacks that are not journalled"),
+            Failure::Full => {
+                Self::new(ErrorKind::StorageFull, "the inbox is full of callbacks that are not journalled")
+            }
             Failure::NoRoom => Self::new(ErrorKind::StorageFull, "the disk of the inbox is full"),
             Failure::Disk => Self::new(ErrorKind::Storage, "the disk of the inbox failed"),
             Failure::Closed => Self::new(ErrorKind::Closed, "the inbox is closed"),

@@ -97,8 +97,7 @@ fn probe(shared: &Shared, current: &mut Option<Live>, serial: &mut u64) -> Resul
     };
     if live.end == live.base {
         let place = live.position(live.end);
-        let tried =
-            live.segment.file.write_at(&[0; PROBE_BYTES], place).and_then(|()| live.segment.file.sync_data());
+        let tried = live.segment.file.write_at(&[0; PROBE_BYTES], place).and_then(|()| live.segment.file.sync_data());
         if let Err(error) = tried {
             abandon(shared, current);
             return Err(error.into());
