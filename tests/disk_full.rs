@@ -169,3 +169,34 @@ async fn without_room_for_the_inbox_nothing_starts_and_the_error_says_why() {
     stage.disks.fill_disk(&stage.path("inbox"), None);
     notices::post_all(&stage.start().await, 1..=5).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_starts_on_a_full_disk_takes_callbacks_and_journals_them_later() {
+    let stage = Stage::new();
+    let mut sidecar = stage.start().await;
+    notices::post_all(&sidecar, 1..=20).await;
+    notices::pull_all(&sidecar, "all", &(1..=20).collect()).await;
+    stage.disks.fill_disk(&stage.path("store"), Some(FullDisk::Growth));
+    notices::post_all(&sidecar, 21..=120).await;
+    sidecar.kill();
+
+    let sidecar = Sidecar::spawn(stage.command());
+    notices::post_all(&sidecar, 121..=140).await;
+    notices::told(&sidecar, &["ERROR", "ALERT", "the store takes nothing"]).await;
+    stage.disks.fill_disk(&stage.path("store"), None);
+    let wanted: BTreeSet<u64> = (21..=140).collect();
+    let came = notices::pull_all(&sidecar, "all", &wanted).await;
+    assert_eq!(came, wanted, "what was acknowledged came again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_room_for_a_new_database_nothing_starts_and_the_error_says_why() {
+    let stage = Stage::new();
+    stage.disks.fill_disk(&stage.path("store"), Some(FullDisk::Growth));
+    let (status, said) = Sidecar::refuse(stage.command());
+    assert_eq!(status.code(), Some(1));
+    let error = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+    assert!(error.contains("full.db") || error.contains("no room is left for the database"), "{said}");
+    stage.disks.fill_disk(&stage.path("store"), None);
+    notices::post_all(&stage.start().await, 1..=5).await;
+}
