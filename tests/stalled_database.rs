@@ -28,7 +28,6 @@ fn lock(path: std::path::PathBuf, time: Duration) -> std::thread::JoinHandle<()>
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "long, and not yet run to its end: run it by name with --run-ignored all"]
 async fn i01_a_stalled_database_never_delays_a_reply() {
     let directory = tempfile::tempdir().unwrap();
     let vendors = Vendors::start(1).await;

@@ -28,14 +28,26 @@ impl Ingest {
         self.0.core.config.max_body_bytes
     }
 
+    /// Whether callbacks get from the inbox to the journal.
+    ///
+    /// # Errors
+    /// Why the store has taken nothing for a while. Callbacks are received all the same while the inbox has room.
+    pub fn journalling(&self) -> Result<()> {
+        self.0.core.progress.trouble().map_or(Ok(()), Err)
+    }
+
     /// Whether a callback would find room now.
     ///
     /// # Errors
-    /// `StorageFull` when what is not yet journalled fills the inbox; `Closed` after a stop.
+    /// `StorageFull` when what is not yet journalled fills the inbox, or its disk is full; `Storage` when its disk
+    /// fails; `Closed` after a stop.
     pub fn accepting(&self) -> Result<()> {
         let core = &self.0.core;
         if core.stop.is_cancelled() {
             return Err(Error::new(ErrorKind::Closed, "the way in is stopped"));
+        }
+        if let Some(trouble) = core.inbox.trouble() {
+            return Err(trouble);
         }
         let record = core.config.inbox.max_record_bytes() as u64;
         if core.inbox.lag_bytes() + record > core.config.inbox.capacity_bytes {

@@ -125,7 +125,9 @@ impl Ingest {
     ) -> Result<Self> {
         let path = config.inbox.path.clone();
         let dir = blocking(move || {
-            DiskDir::open(&path).map_err(|error| inbox::failed("the inbox directory cannot be opened", error))
+            DiskDir::open(&path).map_err(|error| {
+                inbox::failed(&format!("{}: the directory of the inbox cannot be opened", path.display()), error)
+            })
         })
         .await?;
         Self::open_on(Arc::new(dir), config, store, identity, provisioner, echoes, clock).await

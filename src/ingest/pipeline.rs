@@ -392,6 +392,9 @@ impl Line {
 
     fn report(&self, error: &Error, failures: u32) {
         metrics::counter!("switchboard_ingest_storage_retries_total").increment(1);
+        if failures >= SUSPICIOUS || error.kind() == ErrorKind::StorageFull {
+            self.progress.stalled(error);
+        }
         if failures.is_power_of_two() {
             tracing::warn!(%error, op = "append", attempt = failures, "the store failed; callbacks wait in the inbox");
         }

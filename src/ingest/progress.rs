@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use metrics::{Histogram, histogram};
-use switchboard_contract::Timestamp;
+use metrics::{Histogram, gauge, histogram};
+use parking_lot::Mutex;
+use switchboard_contract::{Error, ErrorKind, Timestamp};
 use tokio::sync::watch;
 
 /// Shared by those who receive, who journal, and who ask.
@@ -15,6 +16,8 @@ pub(super) struct Progress {
     read: AtomicU64,
     /// When the oldest callback not journalled came; 0 when there is none.
     behind_since: AtomicI64,
+    /// Why the store takes nothing, since it does not.
+    trouble: Mutex<Option<(ErrorKind, String)>>,
     append: Histogram,
     batch: Histogram,
 }
@@ -31,6 +34,7 @@ impl Progress {
             consumed: watch::Sender::new(consumed),
             read: AtomicU64::new(0),
             behind_since: AtomicI64::new(0),
+            trouble: Mutex::default(),
             append: histogram!("switchboard_ingest_append_seconds"),
             batch: histogram!("switchboard_ingest_batch_events"),
         }
@@ -53,11 +57,29 @@ impl Progress {
         self.batch.record(events as f64);
     }
 
+    /// The store has failed so often that somebody should look.
+    pub(super) fn stalled(&self, error: &Error) {
+        let before = self.trouble.lock().replace((error.kind(), error.message().to_owned()));
+        if before.is_none() {
+            gauge!("switchboard_ingest_stalled").set(1.0);
+            tracing::error!(%error, "ALERT: the store takes nothing; callbacks wait in the inbox while it has room");
+        }
+    }
+
+    /// Why the store takes nothing.
+    pub(super) fn trouble(&self) -> Option<Error> {
+        self.trouble.lock().as_ref().map(|(kind, message)| Error::new(*kind, message.clone()))
+    }
+
     pub(super) fn read(&self, records: u64) {
         self.read.fetch_add(records, Ordering::Relaxed);
     }
 
     pub(super) fn consumed(&self, mark: u64, caught_up: bool) {
+        if self.trouble.lock().take().is_some() {
+            gauge!("switchboard_ingest_stalled").set(0.0);
+            tracing::info!("the store takes callbacks again");
+        }
         if caught_up {
             self.behind_since.store(0, Ordering::Relaxed);
         }

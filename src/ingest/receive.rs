@@ -114,9 +114,12 @@ impl Ingest {
             source.count("too_large");
             return CallbackAnswer::plain(413, "the request is too large");
         }
-        tracing::warn!(provider = %source.alias(), op = "receive", %error, "a callback was refused");
         source.count("unavailable");
-        source.refuse(raw.received_at);
+        let refused = source.refuse(raw.received_at);
+        // At a thousand a second a line for each would fill the disk that is full already.
+        if refused.is_power_of_two() {
+            tracing::warn!(provider = %source.alias(), op = "receive", %error, refused, "callbacks are refused");
+        }
         CallbackAnswer::plain(503, "cannot be kept at present")
     }
 

@@ -104,10 +104,11 @@ impl Source {
         counter!("switchboard_ingest_unknown_events_total", "provider" => alias, "kind" => label).increment(1);
     }
 
-    /// A callback was answered 503.
-    pub(super) fn refuse(&self, now: Timestamp) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+    /// A callback was answered 503. Returns how many were since the last that was accepted.
+    pub(super) fn refuse(&self, now: Timestamp) -> u64 {
+        let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
         let _ = self.refused_since.compare_exchange(0, now.0.max(1), Ordering::AcqRel, Ordering::Relaxed);
+        refused
     }
 
     /// A callback was accepted: gives the refusals before it, once.

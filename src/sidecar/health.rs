@@ -26,11 +26,16 @@ struct Component {
     detail: Option<String>,
 }
 
-/// Ready to take callbacks and sends: 200 with every component up, else 503 naming the one that is not.
+/// Ready to take callbacks: 200, else 503 naming what is not. A journal that is behind is told and is no reason to
+/// send callbacks elsewhere: they wait in the inbox.
 async fn ready(State(state): State<AppState>) -> Response {
     let inbox = state.switchboard.ingest().accepting();
     let store = tokio::time::timeout(std::time::Duration::from_secs(2), state.switchboard.store().ping()).await;
-    let lag = state.switchboard.ingest().lag();
+    let (lag, journal) = (state.switchboard.ingest().lag(), state.switchboard.ingest().journalling());
+    let behind = match &journal {
+        Ok(()) => format!("{} callbacks not yet journalled", lag.records),
+        Err(error) => format!("{} callbacks not yet journalled: {error}", lag.records),
+    };
     let components = [
         Component { name: "inbox", ok: inbox.is_ok(), detail: inbox.err().map(|error| error.to_string()) },
         Component {
@@ -42,10 +47,10 @@ async fn ready(State(state): State<AppState>) -> Response {
                 Err(_) => Some("no answer within 2 s".to_owned()),
             },
         },
-        Component { name: "journal", ok: true, detail: Some(format!("{} callbacks not yet journalled", lag.records)) },
+        Component { name: "journal", ok: journal.is_ok(), detail: Some(behind) },
         Component { name: "server", ok: !state.stop.is_cancelled(), detail: None },
     ];
-    let ok = components.iter().all(|component| component.ok);
+    let ok = components.iter().all(|component| component.ok || component.name == "journal");
     let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(serde_json::json!({ "ready": ok, "components": components }))).into_response()
 }

@@ -15,10 +15,14 @@ use crate::switchboard::Switchboard;
 /// Seconds; callbacks are answered in milliseconds, vendors' calls may take seconds.
 const BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// How often samples are folded into histograms. Until then each is kept: without it, memory would grow for as long as
+/// nobody asks for the metrics.
+const FOLD_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Makes this process count, once; every later call returns the same handle.
 ///
 /// # Errors
-/// `Internal` when the host has installed a recorder of its own.
+/// `Internal` when the host has installed a recorder of its own, or no thread can be started.
 pub fn install_metrics() -> Result<PrometheusHandle> {
     static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
     if let Some(handle) = HANDLE.get() {
@@ -30,6 +34,16 @@ pub fn install_metrics() -> Result<PrometheusHandle> {
         .map_err(failed)?
         .install_recorder()
         .map_err(failed)?;
+    let folded = handle.clone();
+    std::thread::Builder::new()
+        .name("switchboard-metrics".to_owned())
+        .spawn(move || {
+            loop {
+                std::thread::sleep(FOLD_EVERY);
+                folded.run_upkeep();
+            }
+        })
+        .map_err(|error| Error::new(ErrorKind::Internal, "metrics could not be kept").with_source(error))?;
     Ok(HANDLE.get_or_init(|| handle).clone())
 }
 

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
@@ -29,6 +29,8 @@ use crate::hub::{AckRequest, Batch, DeliveryId, Hub, Subscription, WorkerOptions
 const SEND_WITHIN: Duration = Duration::from_secs(30);
 /// A silent peer is asked for a sign of life this often, and given up after twice that.
 const PING_EVERY: Duration = Duration::from_secs(20);
+/// Why a stream ends although its consumer did not ask for it.
+const STOPPING: &str = "the sidecar is stopping";
 /// Answers to acknowledgements that may wait for the peer to read them.
 const ANSWERS: usize = 64;
 /// Small: a thousand idle streams must not cost megabytes.
@@ -47,7 +49,8 @@ pub(super) fn raw_json(json: &[u8]) -> Result<Box<RawValue>, Problem> {
 /// Opens a stream: a WebSocket, or server-sent events when asked for `text/event-stream`.
 ///
 /// WebSocket frames to the consumer are `{"recovery":…}`, `{"state":…}`, `{"deliveries":[…]}` and, for each frame it
-/// sends, `{"acked":…}`, `{"nacked":…}` or `{"error":…}`. It sends `{"ack":[ids]}`, `{"ack_through":id}` or
+/// sends, `{"acked":…}`, `{"nacked":…}` or `{"error":…}`. When the sidecar stops it closes with code 1001, and
+/// server-sent events end with an `end` event that has the reason. The consumer sends `{"ack":[ids]}`, `{"ack_through":id}` or
 /// `{"nack":{"ids":[…],"after_ms":…,"reason":…}}`. An answered acknowledgement is durable.
 #[utoipa::path(get, path = "/v1/subscribers/{name}/stream", tag = "subscribers", params(("name" = String, Path)),
     responses((status = 101, description = "A WebSocket"), (status = 200, description = "Server-sent events: recovery, state, delivery"),
@@ -69,7 +72,14 @@ async fn open(
         .is_some_and(|accept| accept.contains("text/event-stream"));
     if wants_events {
         let subscription = hub.stream(&tenant, &name, WorkerOptions::default()).await?;
-        let events = events(subscription).take_until(state.stop.clone().cancelled_owned());
+        let stopped = state.stop.clone();
+        let farewell = stream::once(async move {
+            let reason = json!({ "reason": STOPPING }).to_string();
+            stopped.is_cancelled().then(|| Ok(SseEvent::default().event("end").data(reason)))
+        });
+        let events = events(subscription)
+            .take_until(state.stop.clone().cancelled_owned())
+            .chain(farewell.filter_map(std::future::ready));
         // The permit lives as long as the stream does.
         let events = events.map(move |event| {
             let _ = &permit;
@@ -132,10 +142,15 @@ impl Peer {
         let mut ping = tokio::time::interval(PING_EVERY);
         let hello = json!({ "recovery": subscription.recovery() }).to_string();
         let mut sent = send(&mut out, Message::text(hello)).await;
+        let mut farewell = None;
         while sent {
             sent = tokio::select! {
                 biased;
-                () = stop.cancelled() => false,
+                () = stop.cancelled() => {
+                    let reason = Utf8Bytes::from_static(STOPPING);
+                    farewell = Some(CloseFrame { code: close_code::AWAY, reason });
+                    false
+                }
                 () = &mut listening => false,
                 Some(answer) = answered.recv() => send(&mut out, Message::text(answer)).await,
                 Some(state) = states.next() => send(&mut out, Message::text(json!({ "state": state }).to_string())).await,
@@ -147,7 +162,7 @@ impl Peer {
             };
         }
         // A peer that is gone does not hear the good-bye.
-        let _ = tokio::time::timeout(Duration::from_secs(1), out.send(Message::Close(None))).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), out.send(Message::Close(farewell))).await;
         subscription.close();
     }
 

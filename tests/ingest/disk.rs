@@ -41,6 +41,8 @@ struct State {
     /// Operations until the machine stops.
     fuse: Option<u64>,
     stopped: bool,
+    /// Writes and syncs fail so.
+    refusing: Option<io::ErrorKind>,
     /// Bytes that may still be reserved.
     room: Option<u64>,
     stalled: bool,
@@ -68,7 +70,11 @@ impl State {
             *fuse = fuse.saturating_sub(1);
             self.stopped |= *fuse == 0;
         }
-        if self.stopped { Err(stopped()) } else { Ok(()) }
+        match self.refusing {
+            _ if self.stopped => Err(stopped()),
+            Some(kind) => Err(kind.into()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -86,6 +92,28 @@ impl Disk {
 
     pub(crate) fn limit_room(&self, bytes: u64) {
         self.0.state.lock().room = Some(bytes);
+    }
+
+    /// Writes and syncs fail so from now on, or succeed again.
+    pub(crate) fn refuse(&self, kind: Option<io::ErrorKind>) {
+        self.0.state.lock().refusing = kind;
+    }
+
+    /// Flips a bit of a file, as a bad medium does.
+    pub(crate) fn flip(&self, name: &str, at: usize) {
+        let mut state = self.0.state.lock();
+        let file = state.names[name];
+        state.files[file].cached[at] ^= 1;
+        state.files[file].durable = state.files[file].cached.clone();
+    }
+
+    /// The name of the file that holds these bytes, and where.
+    pub(crate) fn find(&self, bytes: &[u8]) -> Option<(String, usize)> {
+        let state = self.0.state.lock();
+        state.names.iter().find_map(|(name, file)| {
+            let at = state.files[*file].cached.windows(bytes.len()).position(|window| window == bytes)?;
+            Some((name.clone(), at))
+        })
     }
 
     /// Syncs hang while this holds.

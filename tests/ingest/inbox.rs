@@ -270,7 +270,7 @@ async fn many_callers_share_a_sync() {
         let inbox = inbox.clone();
         callers.spawn(async move { put(&inbox, number, 10).await });
     }
-    while inbox.accepted() < 101 * 30 {
+    while inbox.accepted() < 101 * 34 {
         tokio::task::yield_now().await;
     }
     disk.stall(false);
@@ -322,4 +322,111 @@ fn segments_of_two_inboxes_are_never_mixed() {
     other.read_at(&mut bytes, 0).unwrap();
     disks[0].create("foreign.segment", 64 << 10).unwrap().write_at(&bytes, 0).unwrap();
     assert_eq!(Found::look(config(), Arc::new(disks[0].clone())).unwrap_err().kind(), ErrorKind::Config);
+}
+
+/// Sixty records, each written by itself and so large that there are several segments. Bits are flipped in some of them.
+async fn with_flipped_bits(records: &[u64], place: usize) -> (Disk, Vec<u64>) {
+    let disk = Disk::default();
+    let inbox = open(&disk, 0).unwrap();
+    for number in 0..60 {
+        put(&inbox, number, 2_000).await.unwrap();
+    }
+    inbox.close();
+    for number in records {
+        let (name, at) = disk.find(&payload((0, *number), 2_000)).unwrap();
+        disk.flip(&name, at + 100 - place);
+    }
+    let left = (0..60).filter(|number| !records.contains(number)).collect();
+    (disk.kill(), left)
+}
+
+#[tokio::test]
+async fn damage_costs_the_records_it_is_in_and_none_behind_them() {
+    // A payload, its checksum, its mark, its length; in the first record, next to each other, in closed segments and in
+    // the one that was written to last.
+    for place in [0, 103, 106, 110] {
+        let (disk, left) = with_flipped_bits(&[0, 10, 11, 12, 31, 50], place).await;
+        let inbox = open(&disk, 0).unwrap();
+        assert_eq!(inbox.records(), left.len() as u64, "{place}");
+        put(&inbox, 60, 10).await.unwrap();
+        let found: Vec<u64> = everything(&inbox, 0).into_iter().map(|(_, tag)| tag.1).collect();
+        assert_eq!(found, [left, vec![60]].concat(), "{place}");
+        inbox.close();
+    }
+}
+
+#[tokio::test]
+async fn damage_that_comes_while_it_is_open_costs_no_more() {
+    let disk = Disk::default();
+    let inbox = open(&disk, 0).unwrap();
+    for number in 0..60 {
+        put(&inbox, number, 2_000).await.unwrap();
+    }
+    for number in [3, 4, 59] {
+        let (name, at) = disk.find(&payload((0, number), 2_000)).unwrap();
+        disk.flip(&name, at);
+    }
+    let found: Vec<u64> = everything(&inbox, 0).into_iter().map(|(_, tag)| tag.1).collect();
+    assert_eq!(found, (0..59).filter(|number| ![3, 4].contains(number)).collect::<Vec<_>>());
+    inbox.close();
+}
+
+#[tokio::test]
+async fn a_segment_with_a_damaged_header_is_neither_read_nor_used_again() {
+    let disk = Disk::default();
+    let inbox = open(&disk, 0).unwrap();
+    for number in 0..60 {
+        put(&inbox, number, 2_000).await.unwrap();
+    }
+    inbox.close();
+    let (name, _) = disk.find(&payload((0, 40), 2_000)).unwrap();
+    disk.flip(&name, 20);
+    let disk = disk.kill();
+    let before = content(&disk, &name);
+    let inbox = open(&disk, 0).unwrap();
+    let found = everything(&inbox, 0);
+    assert!((20..60).contains(&found.len()), "{} are left", found.len());
+    // As much room as before.
+    inbox.release(*inbox.durable().borrow());
+    for number in 0..80 {
+        put(&inbox, number, 2_000).await.unwrap();
+    }
+    inbox.close();
+    assert_eq!(content(&disk, &name), before);
+}
+
+fn content(disk: &Disk, name: &str) -> Vec<u8> {
+    let mut bytes = vec![0; 64 << 10];
+    disk.open(name).unwrap().read_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_is_tried_again_by_itself() {
+    let disk = Disk::default();
+    let inbox = open(&disk, 0).unwrap();
+    put(&inbox, 1, 1_000).await.unwrap();
+    for (refusal, kind) in [
+        (std::io::ErrorKind::StorageFull, ErrorKind::StorageFull),
+        (std::io::ErrorKind::PermissionDenied, ErrorKind::Storage),
+    ] {
+        disk.refuse(Some(refusal));
+        // More often than there are segments: none of them may stay behind.
+        for number in 0..10 {
+            assert_eq!(put(&inbox, 100 + number, 1_000).await.unwrap_err().kind(), kind);
+        }
+        assert_eq!(inbox.trouble().unwrap().kind(), kind);
+        disk.refuse(None);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while inbox.trouble().is_some() {
+            assert!(std::time::Instant::now() < deadline, "it was not tried again");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+    put(&inbox, 2, 1_000).await.unwrap();
+    assert_eq!(everything(&inbox, 0).into_iter().map(|(_, tag)| tag.1).collect::<Vec<_>>(), [1, 2]);
+    inbox.close();
+    let inbox = open(&disk.lose_power(1), 0).unwrap();
+    assert_eq!(everything(&inbox, 0).into_iter().map(|(_, tag)| tag.1).collect::<Vec<_>>(), [1, 2]);
+    inbox.close();
 }

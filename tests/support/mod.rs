@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "tests; each of them uses a part")]
 
+pub mod notices;
 pub mod sidecar;
 pub mod unsynced;
 pub mod vendors;

@@ -2,21 +2,70 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde_json::Value;
 
 /// The token every test configuration has.
 pub const TOKEN: &str = "a-token-for-tests-only";
 
+/// What a sidecar wrote to its log, so far.
+#[derive(Clone, Debug, Default)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    /// Whether a line holds all of these words.
+    pub fn tells(&self, words: &[&str]) -> bool {
+        self.count(words) > 0
+    }
+
+    /// How many lines hold all of these words.
+    pub fn count(&self, words: &[&str]) -> usize {
+        self.0.lock().iter().filter(|line| words.iter().all(|word| line.contains(word))).count()
+    }
+
+    /// All of it.
+    pub fn text(&self) -> String {
+        self.0.lock().join("\n")
+    }
+}
+
 /// A running sidecar; killed when dropped.
 #[derive(Debug)]
 pub struct Sidecar {
-    child: Child,
+    child: Reaped,
     pub url: String,
     pub http: reqwest::Client,
+    pub log: Log,
+}
+
+/// A child that never outlives the test, however the test ends.
+#[derive(Debug)]
+struct Reaped(Child);
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Reaped {
+    fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return Some(status);
+            }
+            if Instant::now() > deadline {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 impl Sidecar {
@@ -39,46 +88,72 @@ impl Sidecar {
     }
 
     /// Starts a prepared command and waits until it listens.
-    pub fn spawn(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let (found, address) = mpsc::channel();
-        // The log must be read to its end, or the child would block on a full pipe.
-        std::thread::spawn(move || {
-            let show = std::env::var_os("SWITCHBOARD_TEST_LOG").is_some();
-            let mut seen = Vec::new();
-            for line in log.lines().map_while(Result::ok) {
-                if show {
-                    eprintln!("sidecar: {line}");
+    pub fn spawn(command: Command) -> Self {
+        Self::try_spawn(command).unwrap_or_else(|fault| panic!("{fault}"))
+    }
+
+    /// As [`spawn`](Self::spawn); what the sidecar said when it did not come so far.
+    pub fn try_spawn(command: Command) -> Result<Self, String> {
+        let (child, log, lines) = launch(command);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    if let Some((_, address)) = line.split_once("listening address=") {
+                        let url = format!("http://{}", address.trim());
+                        return Ok(Self { child, url, http: reqwest::Client::new(), log });
+                    }
                 }
-                if let Some((_, address)) = line.split_once("listening address=") {
-                    let _ = found.send(Ok(address.trim().to_owned()));
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    return Err(format!("the sidecar did not start:\n{}", log.text()));
                 }
-                if seen.len() < 50 {
-                    seen.push(line);
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    return Err(format!("no listener within 30 s:\n{}", log.text()));
                 }
             }
-            let _ = found.send(Err(seen.join("\n")));
-        });
-        let address = match address.recv_timeout(Duration::from_secs(30)) {
-            Ok(Ok(address)) => address,
-            Ok(Err(log)) => panic!("the sidecar did not start:\n{log}"),
-            Err(_) => panic!("the sidecar did not listen within 30 s"),
-        };
-        Self { child, url: format!("http://{address}"), http: reqwest::Client::new() }
+        }
+    }
+
+    /// Runs a prepared command that must end by itself; its status and all it said.
+    pub fn refuse(command: Command) -> (ExitStatus, String) {
+        let (mut child, log, lines) = launch(command);
+        let status = child.wait(Duration::from_secs(30));
+        let status = status.unwrap_or_else(|| panic!("the sidecar runs, and should have refused:\n{}", log.text()));
+        // The rest of the log: the channel ends with the pipe.
+        lines.iter().for_each(drop);
+        (status, log.text())
     }
 
     /// `kill -9`.
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.0.kill().unwrap();
+        self.child.0.wait().unwrap();
+    }
+
+    /// Sends SIGTERM and returns at once.
+    pub fn ask_to_stop(&self) {
+        let pid = self.child.0.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub fn ended(&mut self, within: Duration) -> ExitStatus {
+        self.child
+            .wait(within)
+            .unwrap_or_else(|| panic!("the sidecar did not end within {within:?}:\n{}", self.log.text()))
     }
 
     /// SIGTERM; the exit status.
-    pub fn terminate(&mut self) -> std::process::ExitStatus {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        self.child.wait().unwrap()
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.ask_to_stop();
+        self.ended(Duration::from_secs(30))
+    }
+
+    /// Memory of the process that is in RAM and its own, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() << 10
     }
 
     /// An API call with the token.
@@ -104,6 +179,12 @@ impl Sidecar {
         if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() }
     }
 
+    /// What `/readyz` answers: the status and the body.
+    pub async fn ready(&self) -> (u16, Value) {
+        let answer = self.http.get(format!("{}/readyz", self.url)).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
     /// The sum of a metric over its labels; 0 when it is not there.
     pub async fn metric(&self, name: &str) -> f64 {
         let text = self.http.get(format!("{}/metrics", self.url)).send().await.unwrap().text().await.unwrap();
@@ -114,9 +195,21 @@ impl Sidecar {
     }
 }
 
-impl Drop for Sidecar {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Starts a command and reads its log to the end, or the child would block on a full pipe.
+fn launch(mut command: Command) -> (Reaped, Log, mpsc::Receiver<String>) {
+    let mut child = Reaped(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    let pipe = BufReader::new(child.0.stderr.take().unwrap());
+    let (log, (lines, read)) = (Log::default(), mpsc::channel());
+    let kept = log.clone();
+    std::thread::spawn(move || {
+        let show = std::env::var_os("SWITCHBOARD_TEST_LOG").is_some();
+        for line in pipe.lines().map_while(Result::ok) {
+            if show {
+                eprintln!("sidecar: {line}");
+            }
+            kept.0.lock().push(line.clone());
+            let _ = lines.send(line);
+        }
+    });
+    (child, log, read)
 }

@@ -81,11 +81,7 @@ impl DiskDir {
     /// # Errors
     /// [`io::ErrorKind::ResourceBusy`] when another process has it, else whatever the file system says.
     pub fn open(path: &Path) -> io::Result<Self> {
-        if !path.is_dir() {
-            std::fs::create_dir_all(path)?;
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            sync_directory(parent)?;
-        }
+        make_directory(path)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("inbox.lock"))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), lock: Arc::new(lock) }),
@@ -130,6 +126,25 @@ impl InboxDir for DiskDir {
 
     fn sync(&self) -> io::Result<()> {
         sync_directory(&self.path)
+    }
+}
+
+/// Makes a directory with all that lead to it, and each name durable before the next is made in it.
+fn make_directory(path: &Path) -> io::Result<()> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    if !path.is_dir() {
+        make_directory(parent)?;
+        match std::fs::create_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => return Err(error),
+            _ => {}
+        }
+    }
+    // Also when it was there: a process that was killed right after making it may not have come so far.
+    match sync_directory(parent) {
+        // Somebody else's directory that may be passed and not read: it was not made by us.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        outcome => outcome,
     }
 }
 

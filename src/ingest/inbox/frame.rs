@@ -1,14 +1,18 @@
-//! The bytes of a segment: a header, then frames `length u32 | checksum u32 | payload`, little endian.
+//! The bytes of a segment: a header, then frames `length u32 | mark u32 | checksum u32 | payload`, little endian.
 //!
-//! The checksum covers the serial number of the segment's present use and the frame's offset, so that what an
-//! earlier use of the same file left behind can never be taken for a frame of this one.
+//! Mark and checksum cover the serial number of the segment's present use and the frame's offset, so that what an
+//! earlier use of the same file left behind can never be taken for a frame of this one. The mark covers the length
+//! alone: it finds the next frame behind damaged bytes without believing any length it meets. The top bit of a length
+//! says that a sync was over before this frame was written: whatever stands before it was durable.
 
 use uuid::Uuid;
 
 /// Bytes before the first frame of a segment.
 pub(super) const SEGMENT_HEADER: usize = 64;
 /// Bytes before a payload.
-pub(super) const FRAME_HEADER: usize = 8;
+pub(super) const FRAME_HEADER: usize = 12;
+/// No segment is so long that a length needs this bit.
+const AFTER_SYNC: u32 = 1 << 31;
 
 const MAGIC: &[u8; 8] = b"SWINBOX1";
 
@@ -35,7 +39,7 @@ impl SegmentHeader {
         out
     }
 
-    /// `None` for a segment never used, or whose last header never became durable as a whole.
+    /// `None` for a segment never used, or a damaged one.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (head, rest) = bytes.split_at_checked(40)?;
         let checksum = crc32fast::hash(head).to_le_bytes();
@@ -65,19 +69,40 @@ pub(super) fn finish(out: &mut [u8], start: usize) {
 
 /// The whole length of the frame that `bytes` begins with; `None` where no frame can be.
 pub(super) fn length(bytes: &[u8]) -> Option<usize> {
-    let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+    let length = (word(bytes)? & !AFTER_SYNC) as usize;
     (length > 0).then_some(FRAME_HEADER + length)
 }
 
-/// Writes the checksum of a whole frame that will stand at `offset`.
-pub(super) fn seal(frame: &mut [u8], serial: u64, offset: u64) {
-    let checksum = checksum(&frame[..4], &frame[FRAME_HEADER..], serial, offset);
-    frame[4..FRAME_HEADER].copy_from_slice(&checksum.to_le_bytes());
+/// Writes mark and checksum of a whole frame that will stand at `offset`.
+pub(super) fn seal(frame: &mut [u8], serial: u64, offset: u64, after_sync: bool) {
+    if after_sync {
+        frame[3] |= (AFTER_SYNC >> 24) as u8;
+    }
+    let mark = checksum(&frame[..4], &[], serial, offset);
+    frame[4..8].copy_from_slice(&mark.to_le_bytes());
+    let checksum = checksum(&frame[..8], &frame[FRAME_HEADER..], serial, offset);
+    frame[8..FRAME_HEADER].copy_from_slice(&checksum.to_le_bytes());
 }
 
 /// Whether this whole frame was sealed for this place.
 pub(super) fn is_sealed(frame: &[u8], serial: u64, offset: u64) -> bool {
-    checksum(&frame[..4], &frame[FRAME_HEADER..], serial, offset).to_le_bytes() == frame[4..FRAME_HEADER]
+    checksum(&frame[..8], &frame[FRAME_HEADER..], serial, offset).to_le_bytes() == frame[8..FRAME_HEADER]
+}
+
+/// Whether these bytes begin a frame that was sealed for this place. Says nothing of its payload.
+pub(super) fn is_marked(head: &[u8], serial: u64, offset: u64) -> bool {
+    head.len() >= FRAME_HEADER
+        && length(head).is_some()
+        && checksum(&head[..4], &[], serial, offset).to_le_bytes() == head[4..8]
+}
+
+/// Whether everything before this frame was durable when it was written.
+pub(super) fn is_after_sync(head: &[u8]) -> bool {
+    head[3] & (AFTER_SYNC >> 24) as u8 != 0
+}
+
+fn word(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?))
 }
 
 fn checksum(length: &[u8], payload: &[u8], serial: u64, offset: u64) -> u32 {

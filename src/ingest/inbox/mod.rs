@@ -137,11 +137,13 @@ impl Inbox {
             }),
             durable: watch::Sender::new(recovered.tail),
             records: AtomicU64::new(recovered.records),
+            trouble: Mutex::default(),
             metrics: Metrics {
                 fsync: histogram!("switchboard_inbox_fsync_seconds"),
                 batch: histogram!("switchboard_inbox_batch_records"),
             },
         });
+        gauge!("switchboard_inbox_writable").set(1.0);
         let writer = std::thread::Builder::new()
             .name("switchboard-inbox".to_owned())
             .spawn({
@@ -208,11 +210,14 @@ impl Inbox {
             }
         };
         let from = from.max(live.base);
-        let chunk = live.read(from, live.end, want).map_err(|error| failed("the inbox cannot be read", error))?;
+        let unreadable = |error| failed("the inbox cannot be read", error);
+        let chunk = live.read(from, live.end, want).map_err(unreadable)?;
         let reached = chunk.frames.last().map_or(from, |last| last.end);
         if chunk.stopped && reached < live.end {
-            damaged("an acknowledged record cannot be read back");
-            return Ok((chunk.frames, next.unwrap_or(live.end)));
+            let resumed = live.resume(reached, live.end, false).map_err(unreadable)?;
+            let resumed = resumed.or(next).unwrap_or(live.end);
+            damaged("an acknowledged record cannot be read back", reached, resumed);
+            return Ok((chunk.frames, resumed));
         }
         Ok((chunk.frames, reached))
     }
@@ -240,6 +245,12 @@ impl Inbox {
             }
         }
         gauge!("switchboard_inbox_lag_bytes").set(layout.tail.saturating_sub(consumed) as f64);
+    }
+
+    /// Why the last write failed; `None` once one succeeded again. While it fails, an idle inbox tries by itself once
+    /// a second.
+    pub fn trouble(&self) -> Option<Error> {
+        self.0.shared.trouble.lock().map(Error::from)
     }
 
     /// The first offset not released.
@@ -279,7 +290,7 @@ pub(super) fn failed(what: &str, error: io::Error) -> Error {
 }
 
 /// Reports bytes that were durable once and are not what they were: a fault of the medium, never of a crash.
-fn damaged(what: &str) {
-    tracing::error!("inbox damaged: {what}");
+fn damaged(what: &str, from: u64, until: u64) {
+    tracing::error!(from, until, "inbox damaged: {what}");
     metrics::counter!("switchboard_inbox_damaged_total").increment(1);
 }

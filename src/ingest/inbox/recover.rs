@@ -55,8 +55,10 @@ impl Found {
             let (header, segment) =
                 open(dir.as_ref(), name).map_err(|error| failed("a segment of the inbox cannot be read", error))?;
             match header {
-                Some(header) => used.push((header, segment)),
-                None => free.push(segment),
+                Header::Used(header) => used.push((header, segment)),
+                Header::Never => free.push(segment),
+                // It stays as it is for whoever can make something of it, and is not used.
+                Header::Damaged => damaged(&format!("the header of {} cannot be read", segment.name), 0, 0),
             }
         }
         used.sort_by_key(|(header, _)| header.serial);
@@ -81,7 +83,7 @@ impl Found {
         if tail < consumed {
             // The store knows of more than the disk kept: everything here is journalled. Begin behind it, so that no
             // new record stands at an offset that counts as consumed.
-            damaged("records behind the consumed mark are missing");
+            damaged("records before the consumed mark are missing", tail, consumed);
             self.free.extend(live.drain(..).map(|live| live.segment));
             tail = consumed;
         }
@@ -93,6 +95,7 @@ impl Found {
         Ok((self.config, recovered))
     }
 
+    /// Which segments hold what is not consumed, and how many records that is.
     fn scan(&mut self, consumed: u64) -> io::Result<(VecDeque<Live>, u64)> {
         let (mut live, mut records) = (VecDeque::new(), 0);
         let used = std::mem::take(&mut self.used);
@@ -104,12 +107,19 @@ impl Found {
                 continue;
             }
             let mut found = Live { serial: header.serial, base: header.base, end: header.base, segment };
-            let until = next.unwrap_or(header.base + found.room() as u64);
-            records += walk(&mut found, until, consumed)?;
-            // A segment was full and durable before the next one was begun, so this is no torn write.
-            if next.is_some_and(|next| found.end < next && next > consumed) {
-                damaged("a closed segment ends early");
+            // What stands between is journalled, or gone: segments go only once the store knows that they are consumed.
+            let reached = live.back().map_or(consumed, |last: &Live| last.end);
+            if header.base > reached {
+                damaged(
+                    "records are missing, or the store is not the one they were journalled in",
+                    reached,
+                    header.base,
+                );
             }
+            records += match next {
+                Some(next) => walk_closed(&mut found, next, consumed)?,
+                None => walk_open(&mut found, consumed)?,
+            };
             live.push_back(found);
         }
         Ok((live, records))
@@ -148,12 +158,25 @@ impl Found {
     }
 }
 
-fn open(dir: &dyn InboxDir, name: String) -> io::Result<(Option<SegmentHeader>, Segment)> {
+/// What the first bytes of a segment say.
+enum Header {
+    Used(SegmentHeader),
+    Never,
+    /// A header is within one sector, so no crash leaves a part of it.
+    Damaged,
+}
+
+fn open(dir: &dyn InboxDir, name: String) -> io::Result<(Header, Segment)> {
     let file = dir.open(&name)?;
     let bytes = file.bytes()?;
     let mut head = [0; SEGMENT_HEADER];
     let read = file.read_at(&mut head, 0)?;
-    Ok((SegmentHeader::decode(&head[..read]), Segment { name, file, bytes }))
+    let header = match SegmentHeader::decode(&head[..read]) {
+        Some(header) => Header::Used(header),
+        None if head.iter().all(|byte| *byte == 0) => Header::Never,
+        None => Header::Damaged,
+    };
+    Ok((header, Segment { name, file, bytes }))
 }
 
 fn make(dir: &dyn InboxDir, name: &str, bytes: u64) -> io::Result<Segment> {
@@ -162,7 +185,52 @@ fn make(dir: &dyn InboxDir, name: &str, bytes: u64) -> io::Result<Segment> {
     Ok(Segment { name: name.to_owned(), file, bytes })
 }
 
-/// Moves `live.end` behind the last believable record before `until`; returns how many of them are not consumed.
+/// Moves `live.end` to `until`, where the next segment begins: everything before it was durable once. Returns how many
+/// records are there that are not consumed.
+fn walk_closed(live: &mut Live, until: u64, consumed: u64) -> io::Result<u64> {
+    let mut records = 0;
+    loop {
+        records += walk(live, until, consumed)?;
+        if live.end >= until {
+            return Ok(records);
+        }
+        let resumed = live.resume(live.end, until, false)?;
+        if resumed.unwrap_or(until) > consumed {
+            damaged("acknowledged records cannot be read", live.end, resumed.unwrap_or(until));
+        }
+        live.end = resumed.unwrap_or(until);
+    }
+}
+
+/// Moves `live.end` behind the last believable record of the segment that was written to last. Returns how many records
+/// are there that are not consumed.
+fn walk_open(live: &mut Live, consumed: u64) -> io::Result<u64> {
+    let until = live.base + live.room() as u64;
+    let mut records = 0;
+    loop {
+        records += walk(live, until, consumed)?;
+        // A write that was torn is the end. But a frame that was written after a later sync shows that this was none.
+        match live.resume(live.end, until, true)? {
+            Some(proof) => records += walk_closed(live, proof, consumed)?,
+            None => break,
+        }
+    }
+    tell_torn(live, until)?;
+    Ok(records)
+}
+
+/// A crash leaves this, and so does damage to the very last write; nothing on the disk tells which.
+fn tell_torn(live: &Live, until: u64) -> io::Result<()> {
+    if live.begins_frame(live.end, until)? {
+        tracing::warn!(
+            offset = live.end,
+            "the last write to the inbox is not whole: it was not over, or it is damaged"
+        );
+    }
+    Ok(())
+}
+
+/// Moves `live.end` behind the last whole record before the first that is not believable, or `until`.
 fn walk(live: &mut Live, until: u64, consumed: u64) -> io::Result<u64> {
     let mut records = 0;
     while live.end < until {

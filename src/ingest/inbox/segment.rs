@@ -77,6 +77,39 @@ impl Live {
         Ok(chunk)
     }
 
+    /// Whether a frame of this use was begun at `at`, whole or not.
+    pub(super) fn begins_frame(&self, at: u64, until: u64) -> io::Result<bool> {
+        let want = (until - at).min(FRAME_HEADER as u64) as usize;
+        Ok(frame::is_marked(&self.fill(at, want)?, self.serial, at))
+    }
+
+    /// Where the next frame begins behind damaged bytes at `from`, before `until`; with `after_sync`, the next one that
+    /// proves the bytes before it to have been durable.
+    pub(super) fn resume(&self, from: u64, until: u64, after_sync: bool) -> io::Result<Option<u64>> {
+        const WINDOW: u64 = 1 << 20;
+        let mut at = from + 1;
+        while at < until {
+            let want = (until - at).min(WINDOW) as usize;
+            let window = self.fill(at, want)?;
+            let places = window.len().saturating_sub(FRAME_HEADER - 1);
+            for place in 0..places {
+                let (head, offset) = (&window[place..place + FRAME_HEADER], at + place as u64);
+                // The cheap question first: it is asked of every byte.
+                if (!after_sync || frame::is_after_sync(head))
+                    && frame::is_marked(head, self.serial, offset)
+                    && self.read(offset, until, FRAME_HEADER)?.frames.first().is_some()
+                {
+                    return Ok(Some(offset));
+                }
+            }
+            if places == 0 {
+                break;
+            }
+            at += places as u64;
+        }
+        Ok(None)
+    }
+
     /// Overwrites with zeros whatever follows `end`, so that no leftover of a write that never became durable can
     /// be taken for a record later, and makes the file durable.
     pub(super) fn wipe_rest(&self) -> io::Result<()> {

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use metrics::Histogram;
+use metrics::{Histogram, counter, gauge};
 use parking_lot::{Condvar, Mutex};
 use switchboard_contract::{Error, ErrorKind};
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -24,6 +25,8 @@ pub(super) struct Shared {
     pub(super) layout: Mutex<Layout>,
     pub(super) durable: watch::Sender<u64>,
     pub(super) records: AtomicU64,
+    /// Why the last write failed.
+    pub(super) trouble: Mutex<Option<Failure>>,
     pub(super) metrics: Metrics,
 }
 
@@ -89,20 +92,45 @@ impl Shared {
         Ok(Appending(receiver))
     }
 
-    /// Waits for records and takes them all. `false` once closed and empty.
-    pub(super) fn take(&self, batch: &mut Pending) -> bool {
+    /// Waits for records and takes them all; for at most `within`, where that is given.
+    pub(super) fn take(&self, batch: &mut Pending, within: Option<Duration>) -> Taken {
         let mut pending = self.pending.lock();
         pending.taken = 0;
         while pending.bytes.is_empty() {
             if pending.closed {
-                return false;
+                return Taken::Closed;
             }
-            self.wake.wait(&mut pending);
+            match within {
+                None => self.wake.wait(&mut pending),
+                Some(within) if self.wake.wait_for(&mut pending, within).timed_out() => {
+                    return if pending.bytes.is_empty() { Taken::Nothing } else { continue };
+                }
+                Some(_) => {}
+            }
         }
         std::mem::swap(&mut pending.bytes, &mut batch.bytes);
         std::mem::swap(&mut pending.waiters, &mut batch.waiters);
         pending.taken = batch.bytes.len() as u64;
-        true
+        Taken::Records
+    }
+
+    /// The disk took a write, or did not. Tells of each change once, however many callers are refused meanwhile.
+    pub(super) fn wrote(&self, outcome: Result<(), Failure>) {
+        if let Err(failure) = outcome {
+            counter!("switchboard_inbox_failures_total", "reason" => failure.reason()).increment(1);
+        }
+        let before = std::mem::replace(&mut *self.trouble.lock(), outcome.err());
+        if before == outcome.err() {
+            return;
+        }
+        gauge!("switchboard_inbox_writable").set(if outcome.is_ok() { 1.0 } else { 0.0 });
+        match outcome {
+            Err(failure) => tracing::error!(
+                reason = failure.reason(),
+                "ALERT: the inbox cannot be written; callbacks are refused until it can"
+            ),
+            Ok(()) => tracing::info!("the inbox is written again; callbacks are taken"),
+        }
     }
 
     /// Publishes what became durable.
@@ -133,25 +161,57 @@ impl Shared {
     }
 }
 
+/// What the writer found in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    Records,
+    /// Nothing came in time.
+    Nothing,
+    /// Closed, and empty.
+    Closed,
+}
+
 /// Why records did not become durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
+    /// Everything reserved is in use: what it holds is not journalled yet.
     Full,
+    /// The disk has no room, although it was reserved: a file system that copies what it changes.
+    NoRoom,
     Disk,
     Closed,
 }
 
+impl Failure {
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Full => "segments_in_use",
+            Self::NoRoom => "disk_full",
+            Self::Disk => "disk_failed",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        tracing::error!(%error, "the inbox could not be written");
-        if error.kind() == io::ErrorKind::StorageFull { Self::Full } else { Self::Disk }
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoRoom,
+            _ => {
+                tracing::warn!(%error, "a write to the inbox failed");
+                Self::Disk
+            }
+        }
     }
 }
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Full => Self::new(ErrorKind::StorageFull, "the inbox is full"),
+            Failure::Full => {
+                Self::new(ErrorKind::StorageFull, "the inbox is full of callbacks that are not journalled")
+            }
+            Failure::NoRoom => Self::new(ErrorKind::StorageFull, "the disk of the inbox is full"),
             Failure::Disk => Self::new(ErrorKind::Storage, "the disk of the inbox failed"),
             Failure::Closed => Self::new(ErrorKind::Closed, "the inbox is closed"),
         }

@@ -1,25 +1,42 @@
 //! The one thread that writes: it takes everything that waits, writes it at once, syncs once, and tells each caller.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::frame::{self, SEGMENT_HEADER, SegmentHeader};
 use super::segment::{Live, Segment};
-use super::shared::{Failure, Pending, Shared};
+use super::shared::{Failure, Pending, Shared, Taken};
+
+/// While the disk takes nothing and nobody asks, this often it is tried.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+const PROBE_BYTES: usize = 4096;
 
 /// Runs until the inbox is closed and nothing waits any more.
 pub(super) fn run(shared: &Arc<Shared>, mut serial: u64) {
     let mut batch = Pending::default();
     let mut current = shared.layout.lock().live.back().cloned();
-    while shared.take(&mut batch) {
+    loop {
+        let within = shared.trouble.lock().map(|_| PROBE_EVERY);
+        match shared.take(&mut batch, within) {
+            Taken::Records => {}
+            Taken::Nothing => {
+                shared.wrote(probe(shared, &mut current, &mut serial));
+                continue;
+            }
+            Taken::Closed => break,
+        }
         let bytes = batch.bytes.len();
         let mut at = 0;
         let mut waiters = batch.waiters.drain(..);
         while at < batch.bytes.len() {
             let outcome = write_part(shared, &mut current, &mut serial, &mut batch.bytes[at..]);
             let Part { bytes, records } = match outcome {
-                Ok(part) => part,
+                Ok(part) => {
+                    shared.wrote(Ok(()));
+                    part
+                }
                 Err(failure) => {
+                    shared.wrote(Err(failure));
                     // What was written of it may be on the disk or not: this use of the segment is over.
                     abandon(shared, &mut current);
                     shared.give_up();
@@ -71,6 +88,24 @@ fn write_part(
     Ok(part)
 }
 
+/// Finds out whether the disk takes writes again, by one that leaves no trace: behind the header of a segment that
+/// holds nothing.
+fn probe(shared: &Shared, current: &mut Option<Live>, serial: &mut u64) -> Result<(), Failure> {
+    let live = match current {
+        Some(live) => live,
+        None => current.insert(roll(shared, serial, PROBE_BYTES)?),
+    };
+    if live.end == live.base {
+        let place = live.position(live.end);
+        let tried = live.segment.file.write_at(&[0; PROBE_BYTES], place).and_then(|()| live.segment.file.sync_data());
+        if let Err(error) = tried {
+            abandon(shared, current);
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
 fn seal_fitting(bytes: &mut [u8], live: &Live) -> Part {
     let room = live.room();
     let mut part = Part { bytes: 0, records: 0 };
@@ -79,7 +114,8 @@ fn seal_fitting(bytes: &mut [u8], live: &Live) -> Part {
             break;
         }
         let frame = &mut bytes[part.bytes..part.bytes + length];
-        frame::seal(frame, live.serial, live.end + part.bytes as u64);
+        // The first of each write: everything before it was synced.
+        frame::seal(frame, live.serial, live.end + part.bytes as u64, part.records == 0);
         part.bytes += length;
         part.records += 1;
     }

@@ -152,8 +152,9 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
-        drop(self.0.commands.write().take());
+        // Readers first: who closes last folds the write-ahead log into the file, and a reader may not.
         self.0.readers.close().await;
+        drop(self.0.commands.write().take());
         let writer = self.0.writer.lock().take();
         if let Some(writer) = writer
             && let Err(error) = writer.await
