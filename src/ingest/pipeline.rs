@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use serde_json::json;
-use switchboard_contract::storage::{Appended, Commit, Committed, InboxMark, QuarantineReason, Quarantined, Store};
+use switchboard_contract::storage::{
+    Appended, Commit, Committed, InboxMark, LegGuard, QuarantineReason, Quarantined, Store,
+};
 use switchboard_contract::{Clock, Error, ErrorKind, Inbound, Origin, RawCallback, Result, Topic};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -233,6 +235,8 @@ impl Line {
             let limit = if trouble.careful > 0 { 1 } else { self.batch_events };
             let attempt = self.attempt(&works, limit).await;
             let error = match attempt.outcome {
+                // Some send moved on between look-up and write. It moves a few times in its life and forward only.
+                Err(error) if LegGuard::is_broken(&error) => continue,
                 Ok(()) => {
                     works.drain(..attempt.used);
                     trouble = Trouble { careful: trouble.careful.saturating_sub(attempt.used), strikes: 0 };

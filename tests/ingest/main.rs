@@ -8,5 +8,6 @@ mod inbox;
 mod pipeline;
 mod provider;
 mod receive;
+mod sources;
 mod stage;
 mod store;

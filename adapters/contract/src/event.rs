@@ -121,6 +121,20 @@ impl Origin {
         self as u8
     }
 
+    /// From a stored number.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            0 => Self::Callback,
+            1 => Self::Reissue,
+            2 => Self::File,
+            3 => Self::Query,
+            4 => Self::Link,
+            5 => Self::Send,
+            6 => Self::Internal,
+            _ => return None,
+        })
+    }
+
     /// The stable name, as in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -442,6 +456,8 @@ impl SendState {
                 | (InDoubt, Queued | Accepted | Failed)
                 | (Accepted, Delivered | Read)
                 | (Delivered, Read)
+                // Only because somebody asked for it to be sent again.
+                | (Failed, Queued)
         )
     }
 

@@ -4,6 +4,7 @@
 
 mod api;
 mod crash;
+mod echoes;
 mod evidence;
 mod order;
 mod pace;

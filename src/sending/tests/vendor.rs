@@ -8,10 +8,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use switchboard_contract::storage::{Commit, Draft, Store};
+use switchboard_contract::storage::{Commit, Draft, LegGuard, Store};
 use switchboard_contract::*;
 
-use crate::ingest::{EchoBook, EchoCandidate};
+use crate::ingest::{Echo, EchoBook, EchoCandidate};
 
 const SPELLING: Spelling = Spelling {
     allowed: |byte| byte.is_ascii_alphanumeric() || byte == b'-',
@@ -235,7 +235,19 @@ pub(super) async fn take_in(
         conversation: &conversation,
         sent_at: carried.at,
     };
-    let echo = book.echo(tenant, app, &candidate).await.unwrap();
+    loop {
+        let echo = book.echo(tenant, app, &candidate).await.unwrap();
+        let ours = echo.is_some();
+        let commit = echoed(tenant, app, carried, echo, now);
+        match store.commit(commit).await {
+            Ok(_) => return ours,
+            Err(error) => assert!(LegGuard::is_broken(&error), "{error:?}"),
+        }
+    }
+}
+
+fn echoed(tenant: &TenantId, app: &App, carried: &Carried, echo: Option<Echo>, now: Timestamp) -> Commit {
+    let (conversation, sender) = (conversation(carried), user(&carried.from));
     let data = EventData::Message(Message {
         id: echo.as_ref().map_or_else(MessageId::generate, |echo| echo.message_id),
         vendor_id: Some(carried.id.clone()),
@@ -265,13 +277,12 @@ pub(super) async fn take_in(
         sort_key: carried.id.as_str().to_owned(),
         raw: None,
     };
-    let ours = echo.is_some();
-    let changes = echo.and_then(|echo| echo.change).into_iter().collect();
-    store.commit(Commit { drafts: vec![draft], changes, consumed: None }).await.unwrap();
-    ours
+    let (change, only_if) = echo.map(|echo| (echo.change, echo.only_if)).unwrap_or_default();
+    let (changes, only_if) = (change.into_iter().collect(), only_if.into_iter().collect());
+    Commit { only_if, drafts: vec![draft], changes, consumed: None }
 }
 
-fn inbound(carried: &Carried) -> Inbound {
+pub(super) fn inbound(carried: &Carried) -> Inbound {
     let place = match &carried.target {
         Target::Users(users) => InboundPlace::Direct { from: carried.from.clone(), to: users[0].clone() },
         Target::System(users) => InboundPlace::System { from: carried.from.clone(), to: users[0].clone() },
