@@ -187,7 +187,7 @@ impl Core {
             base: 0,
             closed: false,
             missing: Vec::new(),
-            expired: state.expired || restore::is_expired(&state, now),
+            expired: state.expired || restore::is_away(&state.spec, state.seen_at, now),
             seen_at: state.seen_at,
             used_at: now,
             troubled: false,
