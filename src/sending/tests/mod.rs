@@ -8,6 +8,8 @@ mod echoes;
 mod evidence;
 mod order;
 mod pace;
+mod redrive;
+mod restart;
 mod swap;
 mod vendor;
 mod world;
