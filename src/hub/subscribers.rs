@@ -6,7 +6,8 @@ use switchboard_contract::reception::{Input, State};
 use switchboard_contract::storage::{CursorState, ParkedConversation, ShardCursor, StartAt, SubscriberSpec};
 use switchboard_contract::{ConversationId, Error, Position, Result, Shard, SubscriberName, TenantId, Timestamp};
 
-use super::core::{Core, Filter, Inner};
+use super::core::{Core, Inner};
+use super::filter::Filter;
 use super::restore::is_away;
 use super::types::{SubscriberView, SubscriptionState};
 use super::{Hub, restore, unknown};

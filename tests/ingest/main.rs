@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod disk;
+mod echoes;
 mod identity;
 mod inbox;
 mod pipeline;

@@ -13,6 +13,7 @@ mod sqlite;
 mod subscribers;
 mod tables;
 mod throughput;
+mod variants;
 
 /// Runs each of the functions over each store.
 macro_rules! suite {
@@ -41,9 +42,9 @@ suite! {
     journal::i05_one_event_from_sixteen_tasks_is_one_row,
     journal::i05_a_repeat_is_told_apart_by_content_and_source,
     journal::i05_repeats_within_one_commit_count,
-    journal::contradicting_callbacks_are_quarantined_once,
-    journal::i05_only_messages_and_edits_can_contradict_themselves,
-    journal::variants_are_read_back_in_order,
+    variants::contradicting_callbacks_are_quarantined_once,
+    variants::i05_only_messages_and_edits_can_contradict_themselves,
+    variants::variants_are_read_back_in_order,
     journal::listeners_hear_of_commits_in_order,
     journal::reading_goes_on_behind_a_position,
     journal::a_conversation_is_read_from_either_end,
