@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -15,6 +15,8 @@ pub const TOKEN: &str = "a-token-for-tests-only";
 #[derive(Debug)]
 pub struct Sidecar {
     child: Child,
+    log: Arc<Mutex<String>>,
+    reader: Option<std::thread::JoinHandle<()>>,
     pub url: String,
     pub http: reqwest::Client,
 }
@@ -43,11 +45,18 @@ impl Sidecar {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let (found, address) = mpsc::channel();
+        let kept = Arc::new(Mutex::new(String::new()));
+        let keeping = Arc::clone(&kept);
         // The log must be read to its end, or the child would block on a full pipe.
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let show = std::env::var_os("SWITCHBOARD_TEST_LOG").is_some();
             let mut seen = Vec::new();
             for line in log.lines().map_while(Result::ok) {
+                {
+                    let mut kept = keeping.lock().unwrap();
+                    kept.push_str(&line);
+                    kept.push('\n');
+                }
                 if show {
                     eprintln!("sidecar: {line}");
                 }
@@ -65,7 +74,12 @@ impl Sidecar {
             Ok(Err(log)) => panic!("the sidecar did not start:\n{log}"),
             Err(_) => panic!("the sidecar did not listen within 30 s"),
         };
-        Self { child, url: format!("http://{address}"), http: reqwest::Client::new() }
+        Self { child, log: kept, reader: Some(reader), url: format!("http://{address}"), http: reqwest::Client::new() }
+    }
+
+    /// Everything it has written to its log.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     /// `kill -9`.
@@ -78,7 +92,12 @@ impl Sidecar {
     pub fn terminate(&mut self) -> std::process::ExitStatus {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        self.child.wait().unwrap()
+        let status = self.child.wait().unwrap();
+        // The log is whole once its pipe has ended.
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        status
     }
 
     /// An API call with the token.

