@@ -1,7 +1,7 @@
 //! `switchboard trace`.
 
 use serde_json::Value;
-use switchboard_contract::Error;
+use switchboard_contract::{Error, Timestamp};
 
 use super::client::{Client, Sidecar};
 use super::{print_json, print_line};
@@ -25,6 +25,8 @@ impl Trace {
             return print_json(&answer);
         }
         journalled(&answer["event"]);
+        variants("variant", &answer["variants"]);
+        variants("recall variant", &answer["recall_variants"]);
         for message in answer["send"]["messages"].as_array().into_iter().flatten() {
             if message["message_id"] == self.message.as_str() {
                 sent(&answer["send"], message);
@@ -58,6 +60,15 @@ fn journalled(event: &Value) {
     line("from", &event["data"]["from"]);
     line("vendor's id", &event["data"]["vendor_id"]);
     line("recalled", &event["data"]["recalled"]);
+}
+
+/// What other sources said: where from, when, and which content.
+fn variants(what: &str, list: &Value) {
+    for variant in list.as_array().into_iter().flatten() {
+        let time = Timestamp(variant["received_at"].as_i64().unwrap_or_default()).to_rfc3339();
+        let text = |field: &str| variant[field].as_str().unwrap_or_default().to_owned();
+        line(what, &Value::String(format!("{} at {time}, content {}", text("origin"), text("digest"))));
+    }
 }
 
 fn sent(send: &Value, message: &Value) {

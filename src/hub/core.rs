@@ -4,7 +4,7 @@
 //! an event costs no task wake and no channel; see [`desk`](super::desk).
 
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,14 +13,14 @@ use parking_lot::{Mutex, MutexGuard};
 use switchboard_contract::reception::{
     Action, AsideFeed, Dispatch, Feed, Head, Input, Key, Lease, Place, Reception, Save, SetAside, State, Worker,
 };
-use switchboard_contract::storage::{CursorState, Entry, SubscriberSpec};
+use switchboard_contract::storage::{CursorState, SubscriberSpec};
 use switchboard_contract::{
-    App, ConversationId, Error, ErrorKind, Position, ProviderId, Result, Sequence, Shard, SubscriberName, TenantId,
-    Timestamp,
+    ConversationId, Error, ErrorKind, Position, Result, Sequence, Shard, SubscriberName, TenantId, Timestamp,
 };
 use tokio::sync::{Notify, watch};
 
-use super::chunk::{Chunk, Topics};
+use super::chunk::Chunk;
+use super::filter::Filter;
 use super::restore;
 use super::shared::Shared;
 use super::tail::Tail;
@@ -53,52 +53,6 @@ pub(super) struct Core {
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Core({}/{})", self.tenant, self.name)
-    }
-}
-
-/// What the subscriber wants.
-#[derive(Debug)]
-pub(super) struct Filter {
-    topics: Topics,
-    conversations: Option<HashSet<ConversationId>>,
-    providers: Option<HashSet<ProviderId>>,
-    apps: HashSet<App>,
-}
-
-impl Filter {
-    pub(super) fn new(spec: &SubscriberSpec, apps: &HashMap<ProviderId, App>) -> Self {
-        let filter = &spec.filter;
-        Self {
-            topics: Topics::of(&spec.topics),
-            conversations: (!filter.conversations.is_empty()).then(|| filter.conversations.iter().cloned().collect()),
-            providers: (!filter.providers.is_empty()).then(|| filter.providers.iter().cloned().collect()),
-            apps: filter.providers.iter().filter_map(|alias| apps.get(alias)).cloned().collect(),
-        }
-    }
-
-    fn takes_all(&self, chunk: &Chunk) -> bool {
-        self.conversations.is_none() && self.providers.is_none() && self.topics.has_all(chunk.topics)
-    }
-
-    fn takes(&self, entry: &Entry) -> bool {
-        let conversation =
-            |wanted: &HashSet<ConversationId>| entry.conversation.as_ref().is_some_and(|id| wanted.contains(id));
-        self.topics.has(entry.topic)
-            && self.conversations.as_ref().is_none_or(conversation)
-            && self.providers.as_ref().is_none_or(|wanted| self.is_of(entry, wanted))
-    }
-
-    fn is_of(&self, entry: &Entry, wanted: &HashSet<ProviderId>) -> bool {
-        match &entry.app {
-            Some(app) => self.apps.contains(app.as_ref()),
-            // Events of Switchboard itself name the provider they are about.
-            None => match entry.event().map(|event| event.data) {
-                Ok(switchboard_contract::EventData::Notice(notice)) => {
-                    notice.provider.is_some_and(|provider| wanted.contains(&provider))
-                }
-                _ => false,
-            },
-        }
     }
 }
 
@@ -187,7 +141,7 @@ impl Core {
             base: 0,
             closed: false,
             missing: Vec::new(),
-            expired: state.expired || restore::is_expired(&state, now),
+            expired: state.expired || restore::is_away(&state.spec, state.seen_at, now),
             seen_at: state.seen_at,
             used_at: now,
             troubled: false,

@@ -23,6 +23,8 @@ pub(super) struct Meters {
     in_flight: Gauge,
     parked: Gauge,
     loaded: Gauge,
+    /// Of recent events kept for everybody.
+    pub(super) tail_bytes: Gauge,
 }
 
 impl Default for Meters {
@@ -45,6 +47,7 @@ impl Default for Meters {
             in_flight: gauge!("switchboard_hub_in_flight"),
             parked: gauge!("switchboard_hub_parked_conversations"),
             loaded: gauge!("switchboard_hub_subscribers_loaded"),
+            tail_bytes: gauge!("switchboard_hub_tail_bytes"),
         }
     }
 }

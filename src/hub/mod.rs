@@ -39,6 +39,7 @@ mod chunk;
 mod config;
 mod core;
 mod desk;
+mod filter;
 mod id;
 mod meters;
 mod notices;
@@ -114,7 +115,7 @@ impl Hub {
         self.shared.apps.write().insert(alias, app);
         for core in self.shared.all_cores() {
             let mut inner = core.lock();
-            inner.filter = core::Filter::new(&inner.spec, &self.shared.apps.read());
+            inner.filter = filter::Filter::new(&inner.spec, &self.shared.apps.read());
         }
     }
 

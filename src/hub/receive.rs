@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use switchboard_contract::reception::{Handle, Input, Lease, Worker};
-use switchboard_contract::{Error, ErrorKind, Position, Result, SubscriberName, TenantId};
+use switchboard_contract::storage::SubscriberUpdate;
+use switchboard_contract::{Error, ErrorKind, Position, Result, SubscriberName, TenantId, Timestamp};
 
 use super::Hub;
 use super::batch::{Delivery, Fetched};
@@ -151,13 +152,13 @@ impl Hub {
             trimmed.push(shared.store.trimmed(&core.tenant, tail.shard).await?);
         }
         let now = shared.clock.now();
+        self.note_return(core, now).await;
         let mut inner = core.lock();
         inner.ensure_open()?;
         if shared.stop.is_cancelled() {
             return Err(Error::new(ErrorKind::Closed, "the hub stops"));
         }
-        let longest = inner.spec.expires_after;
-        if inner.workers.is_empty() && longest.is_some_and(|longest| now.since(inner.seen_at) > longest) {
+        if inner.workers.is_empty() && restore::is_away(&inner.spec, inner.seen_at, now) {
             inner.expired = true;
         }
         for (tail, until) in core.tails.iter().zip(trimmed) {
@@ -174,6 +175,31 @@ impl Hub {
         // Its presence is stored with the next save, which this asks for.
         core.apply(shared, &mut inner, Input::Flush);
         Ok((worker, inner.recovery()))
+    }
+
+    /// Stores that a subscriber is back before it is given anything: it may leave again, or we may crash, with nothing
+    /// else to save, and from now on it holds what it has not read.
+    async fn note_return(&self, core: &Arc<Core>, now: Timestamp) {
+        let shared = &self.shared;
+        {
+            let inner = core.lock();
+            if !inner.workers.is_empty() || now.since(inner.seen_at) < shared.config.seen_every {
+                return;
+            }
+        }
+        let update = SubscriberUpdate {
+            tenant: core.tenant.clone(),
+            name: core.name.clone(),
+            cursors: Vec::new(),
+            park: Vec::new(),
+            unpark: Vec::new(),
+            attempts: Vec::new(),
+            seen_at: Some(now),
+        };
+        if let Err(error) = shared.store.update_subscribers(vec![update]).await {
+            // The keeper tries again while it stays.
+            tracing::warn!(subscriber = %core.name, %error, "presence could not be stored");
+        }
     }
 }
 
@@ -194,12 +220,4 @@ fn page(core: &Core, worker: Worker, fetched: Option<&Arc<Fetched>>, recovered: 
         std::iter::from_fn(|| Delivery::next(fetched, &mut next)).collect::<Vec<_>>()
     });
     PullPage { deliveries: deliveries.unwrap_or_default(), cursor: cursor.to_string(), recovered }
-}
-
-/// Whether a stored subscriber has expired, for those who only look.
-pub(super) fn is_expired(
-    state: &switchboard_contract::storage::CursorState,
-    now: switchboard_contract::Timestamp,
-) -> bool {
-    state.expired || restore::is_expired(state, now)
 }

@@ -51,8 +51,9 @@ fn place(shard: Shard, position: Position) -> Place {
     Place { shard, position }
 }
 
-pub(super) fn is_expired(state: &CursorState, now: Timestamp) -> bool {
-    state.spec.expires_after.is_some_and(|longest| now.since(state.seen_at) > longest)
+/// Whether somebody last seen then has been away for longer than agreed.
+pub(super) fn is_away(spec: &SubscriberSpec, seen_at: Timestamp, now: Timestamp) -> bool {
+    spec.expires_after.is_some_and(|longest| now.since(seen_at) > longest)
 }
 
 /// The stored form of a save; `names` knows every conversation in it.

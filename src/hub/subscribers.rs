@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use switchboard_contract::reception::{Input, State};
 use switchboard_contract::storage::{CursorState, ParkedConversation, ShardCursor, StartAt, SubscriberSpec};
-use switchboard_contract::{ConversationId, Error, Position, Result, Shard, SubscriberName, TenantId};
+use switchboard_contract::{ConversationId, Error, Position, Result, Shard, SubscriberName, TenantId, Timestamp};
 
-use super::core::{Core, Filter, Inner};
-use super::receive::is_expired;
+use super::core::{Core, Inner};
+use super::filter::Filter;
+use super::restore::is_away;
 use super::types::{SubscriberView, SubscriptionState};
 use super::{Hub, restore, unknown};
 
@@ -86,7 +87,7 @@ impl Hub {
 
     async fn view(&self, tenant: &TenantId, name: &SubscriberName, state: CursorState) -> Result<SubscriberView> {
         let now = self.shared.clock.now();
-        let expired = is_expired(&state, now);
+        let away = is_away(&state.spec, state.seen_at, now);
         let mut view = SubscriberView {
             name: name.clone(),
             state: State::Connecting,
@@ -96,7 +97,7 @@ impl Hub {
             parked: state.parked.len() as u64,
             cursors: state.cursors.iter().map(|cursor| (cursor.shard, cursor.low)).collect(),
             seen_at: state.seen_at,
-            expired,
+            expired: away,
             spec: state.spec,
         };
         if let Some(core) = self.shared.loaded(tenant, name) {
@@ -107,7 +108,7 @@ impl Hub {
             view.workers = inner.workers.len() as u64;
             view.parked = inner.machine.set_aside_now().count() as u64;
             view.seen_at = view.seen_at.max(inner.seen_at);
-            view.expired &= inner.workers.is_empty();
+            view.expired = inner.workers.is_empty() && is_away(&view.spec, view.seen_at, now);
             return Ok(view);
         }
         for shard in self.shards() {
@@ -224,8 +225,13 @@ impl Hub {
         let now = self.shared.clock.now();
         let mut lowest: Option<Position> = None;
         for (name, state) in self.shared.store.subscribers(tenant).await? {
-            let present = self.shared.loaded(tenant, &name).is_some_and(|core| !core.lock().workers.is_empty());
-            if is_expired(&state, now) && !present {
+            // Only how long ago it was here counts. That it once expired, and has to be told, is another matter: it
+            // is back, and what it has not read since then must stay.
+            let (seen_at, present) = self.shared.loaded(tenant, &name).map_or((state.seen_at, false), |core| {
+                let inner = core.lock();
+                (state.seen_at.max(inner.seen_at), !inner.workers.is_empty())
+            });
+            if !present && is_away(&state.spec, seen_at, now) {
                 continue;
             }
             let low = state.cursors.iter().find(|cursor| cursor.shard == shard).map_or(Position::START, |c| c.low);
@@ -235,6 +241,25 @@ impl Hub {
             lowest = Some(lowest.map_or(needs, |lowest| lowest.min(needs)));
         }
         Ok(lowest)
+    }
+
+    /// Removes what was received before `before` and no subscriber of the tenant needs any more: it is acknowledged by
+    /// all of them, or they have expired. Returns how many events went.
+    ///
+    /// # Errors
+    /// `Storage`; then a part may be gone.
+    pub async fn retain(&self, tenant: &TenantId, before: Timestamp) -> Result<u64> {
+        let store = &self.shared.store;
+        let mut removed = 0;
+        for shard in self.shards() {
+            let due = store.position_before(tenant, shard, before).await?;
+            let held = self.held_from(tenant, shard).await?;
+            let until = held.map_or(due, |held| held.min(due));
+            if until > store.trimmed(tenant, shard).await? {
+                removed += store.trim(tenant, shard, until).await?;
+            }
+        }
+        Ok(removed)
     }
 
     fn shards(&self) -> impl Iterator<Item = Shard> + use<> {

@@ -77,12 +77,13 @@ impl Tail {
             chunks.clear();
         }
         chunks.push_back(Arc::new(chunk));
-        let mut bytes: usize = chunks.iter().map(|chunk| chunk.bytes).sum();
-        while bytes > budget && chunks.len() > 1 {
-            bytes -= chunks.pop_front().map_or(0, |chunk| chunk.bytes);
-        }
+        shrink(&mut chunks, budget);
         drop(chunks);
         self.raise(until);
+    }
+
+    fn bytes(&self) -> usize {
+        self.chunks.read().iter().map(|chunk| chunk.bytes).sum()
     }
 
     /// A message was recalled: what is kept up to it is no longer what the store would give.
@@ -96,10 +97,20 @@ impl Tail {
     }
 }
 
+/// Drops the oldest until the rest is within its budget. What is dropped is read from the store.
+fn shrink(chunks: &mut VecDeque<Arc<Chunk>>, budget: usize) {
+    let mut bytes: usize = chunks.iter().map(|chunk| chunk.bytes).sum();
+    while bytes > budget {
+        let Some(gone) = chunks.pop_front() else { return };
+        bytes -= gone.bytes;
+    }
+}
+
 /// All tails, and the listener that fills them.
 #[derive(Debug)]
 pub(super) struct Tails {
     keys: Keys,
+    /// Bytes of all tails together.
     budget: usize,
     tails: RwLock<HashMap<TenantId, Vec<Arc<Tail>>>>,
     moved: Mutex<Vec<Arc<Tail>>>,
@@ -131,9 +142,24 @@ impl Tails {
         self.tails.read().values().flatten().cloned().collect()
     }
 
-    /// Drops the tails of tenants that nobody listens to.
+    /// Drops the tails of tenants that nobody listens to, and what others keep beyond their share since more came.
     pub(super) fn sweep(&self) {
-        self.tails.write().retain(|_, tails| !tails.iter().all(|tail| tail.is_unused()));
+        let mut tails = self.tails.write();
+        tails.retain(|_, tails| !tails.iter().all(|tail| tail.is_unused()));
+        for of_tenant in tails.values() {
+            let share = self.share(tails.len(), of_tenant.len());
+            of_tenant.iter().for_each(|tail| shrink(&mut tail.chunks.write(), share));
+        }
+    }
+
+    /// What one tail may keep while there are so many tenants, each with so many shards.
+    fn share(&self, tenants: usize, shards: usize) -> usize {
+        self.budget / tenants.saturating_mul(shards).max(1)
+    }
+
+    /// Bytes kept in all tails.
+    pub(super) fn bytes(&self) -> usize {
+        self.tails.read().values().flatten().map(|tail| tail.bytes()).sum()
     }
 
     /// Those that moved since the last call.
@@ -171,14 +197,15 @@ impl Tails {
 impl CommitListener for Tails {
     fn committed(&self, tenant: &TenantId, shard: Shard, entries: &[Entry]) {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
-        let (tail, count) = {
+        let (tail, share) = {
             let tails = self.tails.read();
-            let Some(tail) = tails.get(tenant).and_then(|tails| tails.get(usize::from(shard.0))) else { return };
-            (Arc::clone(tail), tails.len())
+            let Some(of_tenant) = tails.get(tenant) else { return };
+            let Some(tail) = of_tenant.get(usize::from(shard.0)) else { return };
+            (Arc::clone(tail), self.share(tails.len(), of_tenant.len()))
         };
         self.forget_recalled(&tail, entries);
         let after = Position(first.position.0.saturating_sub(1));
-        tail.push(Chunk::new(&self.keys, after, last.position, entries.to_vec()), self.budget / count.max(1));
+        tail.push(Chunk::new(&self.keys, after, last.position, entries.to_vec()), share);
         self.tell(&tail);
     }
 }

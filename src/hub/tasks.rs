@@ -210,6 +210,7 @@ async fn look_around(shared: &Arc<Shared>, now: Timestamp) {
     shared.meters.show(&sums);
     unload(shared, now);
     shared.tails.sweep();
+    shared.meters.tail_bytes.set(shared.tails.bytes() as f64);
 }
 
 fn look_at(shared: &Shared, core: &Arc<Core>, now: Timestamp, sums: &mut Sums) -> Option<SubscriberUpdate> {

@@ -15,10 +15,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::{Framed, Inbox};
-use super::pipeline::{Batch, Item, Parcel, Work};
 use super::record::{self, Address, Disposition};
 use super::retry::Backoff;
 use super::source::{Source, Sources};
+use super::work::{Batch, Item, Parcel, Work};
 
 /// Records decoded before other tasks get a turn.
 const TURN: usize = 64;

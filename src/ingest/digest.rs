@@ -6,14 +6,17 @@ use switchboard_contract::{Body, ConversationId, EventData, Message, MessageRef}
 
 /// The digest of an event's canonical content, for [`Draft::digest`](switchboard_contract::storage::Draft).
 ///
-/// For a message: conversation, sender, body, `ext` and audience. For everything else: what its key promises to be
-/// the same whoever reports it, so that two reports of one recall, of which only one names a reason, do not
-/// contradict each other. It is stored: the form may never change.
+/// For a message: conversation, sender, body, `ext` and audience. For everything else: what it says about what its key
+/// names, never where that is, since the key names it already and not every source knows the place. Unequal digests
+/// under one key are other words for one event, recorded as a variant; only a message or an edit can contradict
+/// itself. It is stored: the form may never change.
 pub fn digest(conversation: Option<&ConversationId>, data: &EventData) -> u64 {
     let mut text = String::with_capacity(512);
     text.push_str(data.type_name());
     text.push('\n');
-    text.push_str(conversation.map_or("", ConversationId::as_str));
+    if let EventData::Message(_) = data {
+        text.push_str(conversation.map_or("", ConversationId::as_str));
+    }
     text.push('\n');
     match data {
         EventData::Message(message) => write_message(message, &mut text),
@@ -44,27 +47,36 @@ fn write_message(message: &Message, out: &mut String) {
     }
 }
 
-/// What one event of a kind says whatever its source. What a source may leave out is not among it.
+/// What an event says, without ids of ours, times, and what its key is a hash of.
 fn facts(data: &EventData) -> Value {
     let vendor = |target: &MessageRef| json!(target.vendor_id);
     match data {
-        EventData::Recall(recall) => vendor(&recall.target),
+        EventData::Recall(recall) => json!([vendor(&recall.target), recall.by, recall.reason]),
         EventData::Edit(edit) => json!([vendor(&edit.target), edit.version, edit.body, edit.ext]),
         EventData::Receipt(receipt) => {
             json!([receipt.kind, receipt.reader, receipt.target.as_ref().map(vendor), receipt.whole_conversation])
         }
         EventData::RecipientOffline(offline) => json!([vendor(&offline.target), offline.recipient]),
         EventData::SendStatus(status) => json!([status.message_id, status.state, status.reason]),
-        EventData::Presence(presence) => json!([presence.user, presence.state, presence.device]),
-        EventData::Group(change) => json!([change.group, change.change, change.members]),
+        EventData::Presence(presence) => {
+            json!([presence.user, presence.state, presence.device, presence.reason, presence.platform])
+        }
+        EventData::Group(change) => {
+            json!([change.group, change.change, change.members, change.by, change.detail])
+        }
         EventData::Contact(change) => json!([change.user, change.peer, change.change]),
         EventData::Reaction(reaction) => {
             json!([vendor(&reaction.target), reaction.by, reaction.reaction, reaction.removed])
         }
-        EventData::Moderation(moderation) => json!([vendor(&moderation.target), moderation.verdict]),
-        EventData::PushResult(push) => json!([push.target.as_ref().map(vendor), push.recipient, push.outcome]),
+        EventData::Moderation(moderation) => {
+            json!([vendor(&moderation.target), moderation.verdict, moderation.detail])
+        }
+        EventData::PushResult(push) => {
+            json!([push.target.as_ref().map(vendor), push.recipient, push.outcome, push.detail])
+        }
         EventData::Notice(notice) => json!([notice.topic, notice.kind, notice.provider, notice.detail]),
-        EventData::Unrecognised(unrecognised) => json!([unrecognised.kind, unrecognised.raw]),
+        // The key is a hash of the content, from which the adapter leaves out what a vendor's retry changes.
+        EventData::Unrecognised(unrecognised) => json!(unrecognised.kind),
         _ => Value::Null,
     }
 }
@@ -121,7 +133,7 @@ fn write_text(text: &str, out: &mut String) {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use switchboard_contract::{Custom, MessageId, Recall, UserId, VendorMessageId};
+    use switchboard_contract::{Custom, MessageId, Recall, Unrecognised, UserId, VendorMessageId};
 
     use super::*;
 
@@ -183,11 +195,19 @@ mod tests {
     }
 
     #[test]
-    fn two_reports_of_one_recall_agree() {
+    fn the_place_counts_for_a_message_alone() {
+        let room = ConversationId::room(&"lobby".into());
         let target = MessageRef::vendor(VendorMessageId::from("7"));
-        let silent = Recall { target: target.clone(), ..Recall::default() };
-        let wordy = Recall { target, by: Some("alice".into()), reason: Some("typo".into()) };
-        assert_eq!(digest(None, &EventData::Recall(silent)), digest(None, &EventData::Recall(wordy)));
+        let silent = EventData::Recall(Recall { target: target.clone(), ..Recall::default() });
+        let wordy = EventData::Recall(Recall { target, by: Some("alice".into()), reason: Some("typo".into()) });
+        assert_eq!(digest(None, &silent), digest(Some(&room), &silent));
+        assert_ne!(digest(None, &silent), digest(None, &wordy), "the second report is worth recording");
+    }
+
+    #[test]
+    fn a_retry_of_what_is_not_understood_says_the_same() {
+        let of = |raw: &[u8]| digest(None, &EventData::Unrecognised(Unrecognised::keep("hologram", raw)));
+        assert_eq!(of(br#"{"callId":"a_1"}"#), of(br#"{"callId":"a_2"}"#));
     }
 
     #[test]

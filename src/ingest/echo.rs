@@ -3,7 +3,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use switchboard_contract::storage::LegChange;
+use switchboard_contract::storage::{LegChange, LegGuard};
 use switchboard_contract::{
     App, ClientMessageId, ConversationId, EventKey, MessageId, ReceiptKind, Result, TenantId, Timestamp, UserId,
     VendorMessageId,
@@ -35,6 +35,9 @@ pub struct Echo {
     pub key: Option<EventKey>,
     /// The step of the send that the echo proves.
     pub change: Option<LegChange>,
+    /// Where the send must still stand when the message is written. Between the question and the write the vendor's
+    /// answer may be processed; what holds then is asked for again.
+    pub only_if: Option<LegGuard>,
 }
 
 /// Knows the own sends. Asked for every message, in order; answers are written with the message in one transaction.

@@ -26,6 +26,7 @@ mod settle;
 mod source;
 mod submit;
 mod waiting;
+mod work;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use serde_json::json;
-use switchboard_contract::storage::{Appended, Commit, Committed, InboxMark, QuarantineReason, Quarantined, Store};
-use switchboard_contract::{Clock, Error, ErrorKind, Inbound, Origin, RawCallback, Result, Topic};
+use switchboard_contract::storage::{
+    Appended, Commit, Committed, InboxMark, LegGuard, QuarantineReason, Quarantined, Store,
+};
+use switchboard_contract::{Clock, Error, ErrorKind, Origin, Result, Topic};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -19,58 +21,13 @@ use super::record::Address;
 use super::resolve::{Arrival, Gathered, Resolver};
 use super::retry::{Backoff, Waits, is_transient};
 use super::settle::{Settler, WaitKey};
-use super::source::Source;
 use super::waiting::Waiting;
+use super::work::{Batch, Item, Parcel, Work};
 
 /// After so many failures in a row it is asked whether the database or the batch is at fault.
 const SUSPICIOUS: u32 = 8;
 /// So often an event must fail while the database takes other writes before it counts as refused.
 const STRIKES: u32 = 3;
-
-/// One callback of the inbox.
-#[derive(Debug)]
-pub(super) struct Parcel {
-    /// Where it begins in the inbox.
-    pub(super) offset: u64,
-    pub(super) address: Arc<Address>,
-    pub(super) raw: RawCallback,
-}
-
-/// One event of a callback.
-#[derive(Debug)]
-pub(super) struct Item {
-    pub(super) parcel: Arc<Parcel>,
-    pub(super) source: Arc<Source>,
-    pub(super) inbound: Inbound,
-}
-
-/// One thing to do.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are events; a box would cost each an allocation")]
-pub(super) enum Work {
-    /// Journal it.
-    Event(Item),
-    /// Keep the callback aside.
-    Aside(Arc<Parcel>, QuarantineReason),
-}
-
-impl Work {
-    fn parcel(&self) -> &Parcel {
-        match self {
-            Self::Event(item) => &item.parcel,
-            Self::Aside(parcel, _) => parcel,
-        }
-    }
-}
-
-/// What was read and decoded at once.
-#[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) works: Vec<Work>,
-    /// Where the inbox goes on behind it.
-    pub(super) end: u64,
-    pub(super) records: u64,
-}
 
 /// The line from the inbox to the journal. There is one, and it keeps the order.
 pub(super) struct Line {
@@ -233,6 +190,8 @@ impl Line {
             let limit = if trouble.careful > 0 { 1 } else { self.batch_events };
             let attempt = self.attempt(&works, limit).await;
             let error = match attempt.outcome {
+                // Some send moved on between look-up and write. It moves a few times in its life and forward only.
+                Err(error) if LegGuard::is_broken(&error) => continue,
                 Ok(()) => {
                     works.drain(..attempt.used);
                     trouble = Trouble { careful: trouble.careful.saturating_sub(attempt.used), strikes: 0 };

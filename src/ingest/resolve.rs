@@ -1,6 +1,7 @@
 //! From a decoded vendor event to drafts of the journal, in the business's ids.
 
 use std::collections::HashSet;
+use std::collections::hash_map::{Entry, HashMap};
 use std::sync::Arc;
 
 use switchboard_contract::storage::{Commit, Draft};
@@ -39,9 +40,23 @@ pub(super) struct Gathered {
     pub(super) bytes: usize,
     /// Own sends whose step stands in this transaction and is not yet written.
     stepped: HashSet<VendorMessageId>,
+    /// Which message of this transaction is which own send.
+    claims: HashMap<MessageId, VendorMessageId>,
 }
 
 impl Gathered {
+    /// Whether this message may stand for the own send. The first one does: a mark copied into another message does
+    /// not make a second one ours.
+    fn claim(&mut self, own: MessageId, message: &VendorMessageId) -> bool {
+        match self.claims.entry(own) {
+            Entry::Occupied(first) => first.get() == message,
+            Entry::Vacant(free) => {
+                free.insert(message.clone());
+                true
+            }
+        }
+    }
+
     /// Whether the steps gathered so far must be written before this event can be resolved: a receipt for a send
     /// finds it only once its echo is written.
     pub(super) fn must_be_written_before(&self, inbound: &Inbound) -> bool {
@@ -172,9 +187,11 @@ impl One<'_> {
     ) -> Result<()> {
         let from = self.user(&message.from).await?;
         let echo = self.echo(message, &from, conversation).await?;
+        let echo = echo.filter(|echo| gathered.claim(echo.message_id, &message.id));
         let own = echo.is_some();
         let (id, client_message_id, key) = match echo {
-            Some(Echo { message_id, client_message_id, key: own_key, change }) => {
+            Some(Echo { message_id, client_message_id, key: own_key, change, only_if }) => {
+                gathered.commit.only_if.extend(only_if);
                 if let Some(change) = change {
                     gathered.stepped.insert(message.id.clone());
                     gathered.commit.changes.push(change);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::json;
-use switchboard_contract::storage::{Appended, QuarantineReason};
+use switchboard_contract::storage::{Appended, LegGuard, QuarantineReason};
 use switchboard_contract::{Error, ErrorKind, Inbound, Origin, ProviderId, RawCallback, Result, TenantId, Topic};
 
 use super::Ingest;
@@ -50,6 +50,8 @@ impl Ingest {
             let (used, outcome) = self.write(&source, origin, rest, limit).await;
             match outcome {
                 Ok(written) => answers.extend(written),
+                // A send moved on between look-up and write: nothing is written, and the look-up is made again.
+                Err(error) if LegGuard::is_broken(&error) => continue,
                 Err(error) if is_transient(&error) => return Err(error),
                 Err(_) if used > 1 => {
                     careful = used;

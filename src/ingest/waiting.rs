@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::pipeline::Item;
 use super::settle::WaitKey;
+use super::work::Item;
 
 #[derive(Debug, Default)]
 pub(super) struct Waiting {

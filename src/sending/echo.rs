@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use switchboard_contract::storage::{CommitListener, Entry, Leg, LegChange};
+use switchboard_contract::storage::{CommitListener, Entry, Leg, LegChange, LegGuard};
 use switchboard_contract::{
     App, MessageId, Origin, ReceiptKind, Result, SendState, Shard, TenantId, Timestamp, Topic, VendorMessageId,
 };
@@ -26,6 +26,7 @@ impl EchoBook for Book {
         let known = self.ctx.store.leg_by_vendor_id(tenant, app, echo.vendor_id).await?;
         if let Some(leg) = known.filter(|leg| leg.conversation == *echo.conversation) {
             metrics::echo(app);
+            // The vendor's id is known, and with it the key: nothing that happens meanwhile changes either.
             return Ok(Some(as_is(&leg, None)));
         }
         let Some(mark) = echo.mark else { return Ok(None) };
@@ -35,7 +36,7 @@ impl EchoBook for Book {
             return Ok(None);
         };
         metrics::echo(app);
-        Ok(Some(self.claim(&leg, echo)))
+        Ok(Some(Echo { only_if: Some(guard(&leg)), ..self.claim(&leg, echo) }))
     }
 
     async fn receipt(
@@ -85,8 +86,10 @@ impl Book {
             // The answer told no id: the message stands under our own key, and only now gets the vendor's id.
             return as_is(leg, Some(learn_vendor_id(leg, echo.vendor_id)));
         }
-        // Given up, and carried after all: the message is what it is, the state of the send stands.
-        as_is(leg, None)
+        // Given up, and carried after all: the message is what it is, the state of the send stands. Its vendor id is
+        // kept, so that nobody sends it again.
+        let given_up = leg.state == SendState::Failed && leg.vendor_id.is_none();
+        as_is(leg, given_up.then(|| learn_vendor_id(leg, echo.vendor_id)))
     }
 }
 
@@ -97,7 +100,17 @@ fn as_is(leg: &Leg, change: Option<LegChange>) -> Echo {
         client_message_id: leg.send.client_message_id.clone(),
         key: under_own_key.then(|| own_key(leg.message_id)),
         change,
+        only_if: None,
     }
+}
+
+/// The leg stands where it stood when it was looked up, as far as the answer depends on it.
+fn guard(leg: &Leg) -> LegGuard {
+    let states = match leg.state.is_open() {
+        true => vec![SendState::Queued, SendState::Dispatched, SendState::InDoubt],
+        false => vec![leg.state],
+    };
+    LegGuard { tenant: leg.send.tenant.clone(), message_id: leg.message_id, states }
 }
 
 /// Tells dispatchers of messages in doubt that somebody else settled, so that their conversations go on at once.

@@ -64,6 +64,11 @@ pub(crate) fn forged_mark(app: &switchboard_contract::App) {
     counter!("switchboard_sending_forged_marks_total", "vendor" => app.kind.as_str().to_owned()).increment(1);
 }
 
+/// Failed messages were queued again.
+pub(crate) fn redriven(app: &switchboard_contract::App, messages: u64) {
+    counter!("switchboard_sending_redriven_total", "vendor" => app.kind.as_str().to_owned()).increment(messages);
+}
+
 /// An echo of an own send came in.
 pub(crate) fn echo(app: &switchboard_contract::App) {
     counter!("switchboard_sending_echoes_total", "vendor" => app.kind.as_str().to_owned()).increment(1);

@@ -24,6 +24,7 @@ mod outgoing;
 mod own;
 mod queue;
 mod quota;
+mod redrive;
 mod step;
 mod verdict;
 mod view;
@@ -56,6 +57,7 @@ use dispatcher::{Command, Dispatcher};
 pub use config::{AfterHold, SendingConfig};
 pub use evidence::EvidenceSink;
 pub use outgoing::{Outgoing, To};
+pub use redrive::RedriveRisk;
 pub use view::{LegView, SendKey, SendReceipt, SendView};
 
 /// Commands to one dispatcher that may wait.
@@ -281,6 +283,27 @@ impl Sending {
         if let Some(error) = refused.filter(|_| cancelled == 0) {
             return Err(error);
         }
+        self.status(tenant, send).await?.ok_or_else(missing)
+    }
+
+    /// Sends again what failed: one message, or every failed message of a send, each in its place before what its
+    /// conversation has queued since. What is on its way already is left alone, so repeating this is harmless.
+    /// Returns where the send stands then.
+    ///
+    /// # Errors
+    /// Nothing is queued then. `NotFound` for an unknown send, and when the app it failed at is no longer registered;
+    /// `Conflict` when nothing of it has failed, when its time has run out, when it arrived after all, and for
+    /// `outcome_unknown` unless `risk` accepts that it may arrive twice; `RateLimited` when too much is queued;
+    /// `Storage`.
+    pub async fn redrive(&self, tenant: &TenantId, key: impl Into<SendKey>, risk: RedriveRisk) -> Result<SendView> {
+        let key = key.into();
+        let mut legs = self.legs(tenant, key.clone()).await?;
+        let missing = || Error::new(ErrorKind::NotFound, "no such send");
+        let send = legs.first().map(|leg| leg.send.id).ok_or_else(missing)?;
+        if let SendKey::Message(message) = key {
+            legs.retain(|leg| leg.message_id == message);
+        }
+        redrive::redrive(&self.0.ctx, tenant, legs, risk).await?;
         self.status(tenant, send).await?.ok_or_else(missing)
     }
 

@@ -24,6 +24,8 @@ pub(crate) mod reason {
     pub(crate) const WITHDRAWN: &str = "withdrawn";
     /// Its time ran out.
     pub(crate) const EXPIRED: &str = "expired";
+    /// It had failed, and somebody asked for it to be sent again.
+    pub(crate) const REDRIVEN: &str = "redriven";
     /// The caller withdrew it.
     pub(crate) const CANCELLED: &str = "cancelled";
 }
@@ -117,6 +119,16 @@ impl Step {
     /// It reached (or was read by) its recipient.
     pub(crate) fn received(leg: &Leg, to: SendState) -> Self {
         Self { reason: leg.reason.clone(), ..Self::new(leg, &[leg.state], to) }
+    }
+
+    /// Failed, and sent again because somebody has decided so: it has all its attempts again.
+    pub(crate) fn redriven(leg: &Leg, now: Timestamp) -> Self {
+        Self {
+            attempts: 0,
+            next_attempt_at: now,
+            reason: Some(reason::REDRIVEN.to_owned()),
+            ..Self::new(leg, &[SendState::Failed], SendState::Queued)
+        }
     }
 
     /// Where it leads.

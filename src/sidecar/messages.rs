@@ -4,26 +4,27 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use switchboard_contract::storage::Recipients;
+use switchboard_contract::storage::{Recipients, Variant};
 use switchboard_contract::{
     Body as MessageBody, ClientMessageId, ConversationId, Ext, Mentions, MessageId, SendId, SendOptions, UserId,
 };
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
-use super::extract::{Body, id};
+use super::extract::{Body, Query, id};
 use super::problem::Problem;
 use crate::config::Scope;
-use crate::sending::{Outgoing, SendView};
+use crate::sending::{Outgoing, RedriveRisk, SendView};
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(send))
         .routes(routes!(message))
         .routes(routes!(recall))
+        .routes(routes!(redrive))
         .routes(routes!(send_view))
         .routes(routes!(cancel))
 }
@@ -133,6 +134,37 @@ struct MessageAnswer {
     /// Its send, if it was sent through us.
     #[schema(value_type = Option<Object>)]
     send: Option<SendView>,
+    /// What else came under its key; what came first stands, the rest is only recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    variants: Vec<VariantAnswer>,
+    /// The same of its recall.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    recall_variants: Vec<VariantAnswer>,
+}
+
+/// Other content that some source told of an event.
+#[derive(Debug, Serialize, ToSchema)]
+struct VariantAnswer {
+    /// The source.
+    origin: &'static str,
+    /// When it was first seen. Milliseconds.
+    received_at: i64,
+    /// The digest of what it says, in hexadecimal digits.
+    digest: String,
+    /// How many bytes of the vendor's are kept of it; none from sources without, and none once it is recalled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<usize>,
+}
+
+impl From<Variant> for VariantAnswer {
+    fn from(variant: Variant) -> Self {
+        Self {
+            origin: variant.origin.as_str(),
+            received_at: variant.received_at.as_millis(),
+            digest: format!("{:016x}", variant.digest),
+            bytes: variant.raw.map(|raw| raw.len()),
+        }
+    }
 }
 
 /// Looks at one message.
@@ -147,15 +179,16 @@ async fn message(
 ) -> Result<Json<MessageAnswer>, Problem> {
     caller.needs(Scope::Messages)?;
     let message: MessageId = id("id", &message)?;
-    let send = state.switchboard.sending().status(caller.tenant(), message).await?;
-    let event = match state.switchboard.store().message(caller.tenant(), message).await? {
-        Some(entry) => Some(super::stream::raw_json(&entry.json)?),
-        None => None,
-    };
-    if event.is_none() && send.is_none() {
-        return Err(unknown("message"));
-    }
-    Ok(Json(MessageAnswer { event, send }))
+    let trace = state.switchboard.tenant(caller.tenant().clone()).trace(message).await?;
+    let trace = trace.ok_or_else(|| unknown("message"))?;
+    let event = trace.event.map(|entry| super::stream::raw_json(&entry.json)).transpose()?;
+    let variants = |variants: Vec<Variant>| variants.into_iter().map(VariantAnswer::from).collect();
+    Ok(Json(MessageAnswer {
+        event,
+        send: trace.send,
+        variants: variants(trace.variants),
+        recall_variants: variants(trace.recall_variants),
+    }))
 }
 
 /// Withdraws a message.
@@ -174,6 +207,36 @@ async fn recall(
     let message: MessageId = id("id", &message)?;
     state.switchboard.tenant(caller.tenant().clone()).recall(message).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// How a failed message is sent again.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct RedriveQuery {
+    /// Send it again although nobody knows whether it arrived (`outcome_unknown`): it may then arrive twice.
+    #[serde(default)]
+    may_arrive_twice: bool,
+}
+
+/// Sends a failed message again, before what its conversation has queued since. Repeating it is harmless.
+#[utoipa::path(post, path = "/v1/messages/{id}/redrive", tag = "messages",
+    params(("id" = String, Path), RedriveQuery), responses(
+    (status = 202, description = "Queued again, or on its way already", body = Object),
+    (status = 404, description = "Unknown", body = Problem),
+    (status = 409, description = "It has not failed, its time has run out, or nobody knows whether it arrived",
+        body = Problem),
+))]
+async fn redrive(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(message): Path<String>,
+    Query(query): Query<RedriveQuery>,
+) -> Result<(StatusCode, Json<SendView>), Problem> {
+    caller.needs(Scope::Messages)?;
+    let message: MessageId = id("id", &message)?;
+    let risk = if query.may_arrive_twice { RedriveRisk::MayArriveTwice } else { RedriveRisk::None };
+    let view = state.switchboard.tenant(caller.tenant().clone()).redrive(message, risk).await?;
+    Ok((StatusCode::ACCEPTED, Json(view)))
 }
 
 /// Looks at one send.

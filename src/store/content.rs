@@ -25,9 +25,13 @@ pub(crate) fn bury(event: &mut Event) {
     }
 }
 
-/// Whether the vendor itself pushed it to us: two such with one key and different content contradict each other.
-pub(crate) fn pushed(origin: Origin) -> bool {
-    matches!(origin, Origin::Callback | Origin::Reissue)
+/// Whether an event contradicts the one journalled under its key: the vendor itself pushed both to us, and they say
+/// something else. Of most kinds the key holds all that makes the event one, and what two reports of it add (who, why,
+/// through which device) one source may know and another not; only messages and edits have content of their own.
+pub(crate) fn contradicts(first: Origin, event: &Event) -> bool {
+    let pushed = |origin| matches!(origin, Origin::Callback | Origin::Reissue);
+    let has_content = matches!(event.data, EventData::Message(_) | EventData::Edit(_));
+    has_content && pushed(first) && pushed(event.origin)
 }
 
 /// The vendor ids under which a recall may have named this message before it came.

@@ -4,6 +4,7 @@ mod builder;
 mod groups;
 mod providers;
 mod subscriber;
+mod trace;
 
 use std::sync::Arc;
 
@@ -16,13 +17,14 @@ use switchboard_contract::{
 pub use builder::Builder;
 pub use providers::ProviderView;
 pub use subscriber::Subscriber;
+pub use trace::Trace;
 
 use crate::config::Config;
 use crate::history::HistoryRequest;
 use crate::hub::{Hub, Subscription};
 use crate::identity::{Identity, Provisioner};
 use crate::ingest::{CallbackAnswer, Ingest};
-use crate::sending::{Outgoing, SendReceipt, SendView, Sending};
+use crate::sending::{Outgoing, RedriveRisk, SendReceipt, SendView, Sending};
 use providers::Providers;
 
 /// The engine. Clones share it. Its methods act for the tenant `default`; [`tenant`](Self::tenant) gives the others.
@@ -221,6 +223,15 @@ impl Tenant {
     /// `NotFound` for an unknown send; `Storage`.
     pub async fn cancel(&self, send: SendId) -> Result<SendView> {
         self.switchboard.inner.sending.cancel(&self.id, send).await
+    }
+
+    /// Sends a failed message again, in its place before what its conversation has queued since.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown message; `Conflict` for one that has not failed, whose time has run out, or of which
+    /// nobody knows whether it arrived, unless `risk` accepts that it may arrive twice; `RateLimited`; `Storage`.
+    pub async fn redrive(&self, message: MessageId, risk: RedriveRisk) -> Result<SendView> {
+        self.switchboard.inner.sending.redrive(&self.id, message, risk).await
     }
 
     /// The provider behind an alias, or without one the provider that carries this tenant's direct messages.

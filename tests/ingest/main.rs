@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod disk;
+mod echoes;
 mod identity;
 mod inbox;
 mod pipeline;
 mod provider;
 mod receive;
+mod sources;
 mod stage;
 mod store;

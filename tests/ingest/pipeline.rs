@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use parking_lot::Mutex;
-use switchboard::ingest::{Echo, EchoBook, EchoCandidate, IngestConfig, NoEchoes};
-use switchboard_contract::storage::{Appended, Journal as _, LegChange, QuarantineReason, Recipients, SendPayload};
+use switchboard::ingest::{IngestConfig, NoEchoes};
+use switchboard_contract::storage::{Appended, QuarantineReason, Recipients, SendPayload};
 use switchboard_contract::*;
 
 use crate::disk::Disk;
@@ -287,73 +285,4 @@ async fn a_submitted_event_the_store_refuses_is_left_out() {
     let answers = stage.ingest.submit(&stage.tenant, &ALIAS.into(), Origin::File, items).await.unwrap();
     assert_eq!(answers.len(), 2);
     assert_eq!(stage.quarantine().await.len(), 1);
-}
-
-/// An echo book that knows one send, and notes what the journal held when it was asked for a receipt.
-#[derive(Debug)]
-struct OneSend {
-    id: MessageId,
-    store: Moody,
-    seen_at_receipt: Mutex<Vec<bool>>,
-}
-
-impl OneSend {
-    fn step(&self, tenant: &TenantId, expect: SendState, to: SendState) -> LegChange {
-        LegChange {
-            tenant: tenant.clone(),
-            message_id: self.id,
-            expect: vec![expect],
-            to,
-            attempts: 1,
-            next_attempt_at: NOW,
-            dispatched_at: None,
-            reason: None,
-            vendor_id: None,
-            drafts: Vec::new(),
-        }
-    }
-}
-
-#[async_trait]
-impl EchoBook for OneSend {
-    async fn echo(&self, tenant: &TenantId, _: &App, echo: &EchoCandidate<'_>) -> Result<Option<Echo>> {
-        assert_eq!(echo.conversation.as_str(), "direct~alice~bob");
-        Ok((echo.mark == Some("ours")).then(|| Echo {
-            message_id: self.id,
-            client_message_id: Some("order-1".into()),
-            key: None,
-            change: Some(self.step(tenant, SendState::Dispatched, SendState::Accepted)),
-        }))
-    }
-
-    async fn receipt(
-        &self,
-        tenant: &TenantId,
-        app: &App,
-        vendor_id: &VendorMessageId,
-        _: ReceiptKind,
-        _: Timestamp,
-    ) -> Result<Option<LegChange>> {
-        let journalled = self.store.find(tenant, app, &EventKey::message(vendor_id)).await?.is_some();
-        self.seen_at_receipt.lock().push(journalled);
-        Ok(Some(self.step(tenant, SendState::Accepted, SendState::Read)))
-    }
-}
-
-#[tokio::test]
-async fn an_echo_keeps_the_id_of_its_send_and_is_written_before_its_receipt_is_looked_up() {
-    let store = Moody::default();
-    let book = Arc::new(OneSend { id: MessageId::generate(), store: store.clone(), seen_at_receipt: Mutex::default() });
-    let stage = Stage::on(Disk::default(), store, Fake::obedient(), config(), book.clone()).await.unwrap();
-    let ours = Wire { mark: Some("ours".to_owned()), ..message("m1", "alice", "bob", "hi") };
-    let read = Wire { kind: "read".to_owned(), target: "m1".to_owned(), ..message("r1", "bob", "alice", "") };
-    stage.post(&[message("m0", "bob", "alice", "earlier"), ours, read]).await;
-    stage.idle().await;
-    let events = stage.events().await;
-    let EventData::Message(echo) = &events[1].data else { panic!("{:?}", events[1]) };
-    assert_eq!((echo.id, echo.client_message_id.as_ref().unwrap().as_str()), (book.id, "order-1"));
-    assert!(
-        matches!(&events[2].data, EventData::Receipt(receipt) if receipt.target.as_ref().unwrap().id == Some(book.id))
-    );
-    assert_eq!(*book.seen_at_receipt.lock(), [true]);
 }

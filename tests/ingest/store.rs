@@ -43,6 +43,7 @@ delegate! { Journal {
     fn find(tenant: &TenantId, app: &App, key: &EventKey) -> Result<Option<Entry>>;
     fn message(tenant: &TenantId, id: MessageId) -> Result<Option<Entry>>;
     fn raw(tenant: &TenantId, shard: Shard, position: Position) -> Result<Option<Bytes>>;
+    fn variants(tenant: &TenantId, shard: Shard, position: Position) -> Result<Vec<Variant>>;
     fn consumed(inbox: &str) -> Result<u64>;
 }
     async fn commit(&self, commit: Commit) -> Result<Committed> {
@@ -76,6 +77,7 @@ delegate! { History {
 delegate! { Outbox {
     fn enqueue(sends: Vec<NewSend>) -> Result<Vec<Enqueued>>;
     fn open_legs(app: &App, after: u64, limit: usize) -> Result<Vec<Leg>>;
+    fn open_legs_of(app: &App, tenant: &TenantId, after: u64, limit: usize) -> Result<Vec<Leg>>;
     fn open_count(app: &App) -> Result<u64>;
     fn open_apps() -> Result<Vec<App>>;
     fn legs(tenant: &TenantId, send: SendId) -> Result<Vec<Leg>>;
@@ -91,6 +93,9 @@ delegate! { Subscribers {
     ) -> Result<bool>;
     fn subscriber(tenant: &TenantId, name: &SubscriberName) -> Result<Option<CursorState>>;
     fn subscribers(tenant: &TenantId) -> Result<Vec<(SubscriberName, CursorState)>>;
+    fn rewind_subscriber(
+        tenant: &TenantId, name: &SubscriberName, cursors: &[ShardCursor], now: Timestamp
+    ) -> Result<bool>;
     fn remove_subscriber(tenant: &TenantId, name: &SubscriberName) -> Result<bool>;
     fn update_subscribers(updates: Vec<SubscriberUpdate>) -> Result<()>;
 } }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use switchboard_contract::storage::{
-    Appended, Commit, CommitListener, ConversationBacklog, Entry, InboxMark, QuarantineReason, SequenceRange,
+    Appended, Commit, CommitListener, ConversationBacklog, Entry, InboxMark, SequenceRange,
 };
 use switchboard_contract::{Event, EventKey, Origin, Position, Sequence, Shard, TenantId, Timestamp, VendorMessageId};
 
@@ -104,20 +104,6 @@ pub(crate) async fn i05_repeats_within_one_commit_count(store: &AnyStore) {
     let mut other = message(&bob, "m", "one");
     other.event.app = None;
     assert_eq!(append(store, vec![other]).await, [fresh(2, 2)]);
-}
-
-pub(crate) async fn contradicting_callbacks_are_quarantined_once(store: &AnyStore) {
-    let bob = direct("bob");
-    append(store, vec![message(&bob, "m", "one")]).await;
-    for _ in 0..3 {
-        append(store, vec![message(&bob, "m", "two"), message(&bob, "m", "two")]).await;
-    }
-    append(store, vec![message(&bob, "m", "three")]).await;
-    let kept = store.set_aside(&tenant(), 0, 10).await.unwrap();
-    let bodies: Vec<_> = kept.iter().map(|item| item.raw.body.as_ref()).collect();
-    assert_eq!(bodies, [b"raw two".as_slice(), b"raw three"]);
-    assert!(kept.iter().all(|item| item.reason == QuarantineReason::Conflict && item.app == app()));
-    assert_eq!(store.raw(&tenant(), SHARD, Position(1)).await.unwrap().unwrap(), "raw one");
 }
 
 #[derive(Debug, Default)]

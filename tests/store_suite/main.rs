@@ -13,6 +13,7 @@ mod sqlite;
 mod subscribers;
 mod tables;
 mod throughput;
+mod variants;
 
 /// Runs each of the functions over each store.
 macro_rules! suite {
@@ -41,7 +42,9 @@ suite! {
     journal::i05_one_event_from_sixteen_tasks_is_one_row,
     journal::i05_a_repeat_is_told_apart_by_content_and_source,
     journal::i05_repeats_within_one_commit_count,
-    journal::contradicting_callbacks_are_quarantined_once,
+    variants::contradicting_callbacks_are_quarantined_once,
+    variants::i05_only_messages_and_edits_can_contradict_themselves,
+    variants::variants_are_read_back_in_order,
     journal::listeners_hear_of_commits_in_order,
     journal::reading_goes_on_behind_a_position,
     journal::a_conversation_is_read_from_either_end,
@@ -65,7 +68,10 @@ suite! {
     outbox::a_send_is_accepted_once,
     outbox::i07_a_client_key_holds_within_a_batch,
     outbox::a_step_is_taken_from_the_expected_state_only,
+    outbox::i05_a_commit_whose_leg_moved_on_writes_nothing,
     outbox::open_legs_come_in_order,
+    outbox::i11_open_legs_of_one_tenant_skip_those_of_others,
+    outbox::a_failed_leg_may_be_queued_again,
     outbox::only_queued_legs_are_rerouted,
     outbox::legs_are_found_by_every_id,
     subscribers::a_subscriber_keeps_its_cursors,
@@ -73,12 +79,14 @@ suite! {
     subscribers::parked_conversations_and_attempts_are_kept,
     subscribers::whoever_was_away_too_long_is_expired,
     subscribers::a_removed_subscriber_is_gone,
+    subscribers::a_rewound_subscriber_starts_over,
     tables::bindings_keep_the_older_pair,
     tables::a_taken_business_id_is_a_conflict,
     tables::provisioned_things_are_remembered,
     tables::users_and_groups_are_kept,
     tables::a_page_never_splits_one_id,
     tables::the_quarantine_is_bounded,
+    tables::the_quarantine_keeps_every_reason,
     tables::settings_are_written_once,
     tables::a_closed_store_says_so,
 }

@@ -1,7 +1,8 @@
 //! Sends and their legs.
 
 use switchboard_contract::storage::{
-    ChangeOutcome, Commit, Draft, Enqueued, LegChange, NewLeg, NewSend, Recipients, SendPayload,
+    Appended, ChangeOutcome, Commit, Draft, Enqueued, InboxMark, LegChange, LegGuard, NewLeg, NewSend, Recipients,
+    SendPayload,
 };
 use switchboard_contract::{
     App, Body, ClientMessageId, EventData, EventKey, KeyClass, MessageId, Position, SendId, SendOptions, SendState,
@@ -150,7 +151,8 @@ pub(crate) async fn a_step_is_taken_from_the_expected_state_only(store: &AnyStor
     let mut accepted = step(&one, 0, &[Dispatched], Accepted);
     accepted.vendor_id = Some(VendorMessageId::from("v1"));
     // The commit's own drafts come behind those of its steps.
-    let commit = Commit { changes: vec![accepted], drafts: vec![message(&direct("bob"), "m", "hi")], consumed: None };
+    let commit =
+        Commit { changes: vec![accepted], drafts: vec![message(&direct("bob"), "m", "hi")], ..Commit::default() };
     let committed = store.commit(commit).await.unwrap();
     assert_eq!(committed.changes, [ChangeOutcome::Applied(vec![fresh(2, 2)])]);
     assert_eq!(committed.drafts, [fresh(3, 3)]);
@@ -189,6 +191,71 @@ pub(crate) async fn open_legs_come_in_order(store: &AnyStore) {
     assert_eq!(store.open_count(&App::new("huanxin", "none")).await.unwrap(), 0);
 }
 
+pub(crate) async fn i11_open_legs_of_one_tenant_skip_those_of_others(store: &AnyStore) {
+    let (mut theirs, ours) = (send(None, "hi", &["a", "b", "c"]), send(None, "ho", &["d", "e"]));
+    theirs.tenant = "greedy".into();
+    let late = send(None, "ha", &["f"]);
+    store.enqueue(vec![theirs.clone(), ours.clone(), late.clone()]).await.unwrap();
+    change(store, vec![step(&ours, 0, &[SendState::Queued], SendState::Cancelled)]).await;
+    let legs = store.open_legs_of(&app(), &tenant(), 0, 10).await.unwrap();
+    let ids: Vec<_> = legs.iter().map(|leg| leg.message_id).collect();
+    assert_eq!(ids, [ours.legs[1].message_id, late.legs[0].message_id]);
+    assert_eq!(store.open_legs_of(&app(), &tenant(), 0, 1).await.unwrap(), [legs[0].clone()]);
+    assert_eq!(store.open_legs_of(&app(), &tenant(), legs[0].order, 10).await.unwrap(), [legs[1].clone()]);
+    assert_eq!(store.open_legs_of(&app(), &"greedy".into(), 0, 10).await.unwrap().len(), 3);
+    assert_eq!(store.open_legs_of(&app(), &"nobody".into(), 0, 10).await.unwrap(), []);
+    assert_eq!(store.open_legs_of(&App::new("huanxin", "none"), &tenant(), 0, 10).await.unwrap(), []);
+}
+
+pub(crate) async fn a_failed_leg_may_be_queued_again(store: &AnyStore) {
+    use SendState::{Failed, Queued};
+    let one = send(None, "hi", &["bob"]);
+    store.enqueue(vec![one.clone()]).await.unwrap();
+    let steps =
+        vec![step(&one, 0, &[Queued], Failed), step(&one, 0, &[Failed], Queued), step(&one, 0, &[Failed], Queued)];
+    let outcomes = change(store, steps).await;
+    assert!(matches!(outcomes[1], ChangeOutcome::Applied(_)), "{outcomes:?}");
+    assert_eq!(outcomes[2], ChangeOutcome::Stale(Queued));
+    let open = store.open_legs(&app(), 0, 9).await.unwrap();
+    assert_eq!(open.iter().map(|leg| leg.message_id).collect::<Vec<_>>(), [one.legs[0].message_id]);
+}
+
+pub(crate) async fn i05_a_commit_whose_leg_moved_on_writes_nothing(store: &AnyStore) {
+    use SendState::{Accepted, Dispatched, InDoubt, Queued};
+    let one = send(None, "hi", &["bob"]);
+    store.enqueue(vec![one.clone()]).await.unwrap();
+    change(store, vec![step(&one, 0, &[Queued], Dispatched)]).await;
+    let before = all(store).await.len();
+    let guard = |states: &[SendState]| LegGuard {
+        tenant: tenant(),
+        message_id: one.legs[0].message_id,
+        states: states.to_vec(),
+    };
+    let commit = |only_if: LegGuard, name: &str| Commit {
+        only_if: vec![only_if],
+        drafts: vec![message(&direct("bob"), name, "hi")],
+        changes: vec![step(&one, 0, &[Dispatched], Accepted)],
+        consumed: Some(InboxMark { inbox: "main".to_owned(), offset: 7 }),
+    };
+    // Beside a commit of the same transaction that needs nothing and must not suffer from it.
+    let refused = store.commit(commit(guard(&[Queued, InDoubt]), "m"));
+    let fine = store.commit(Commit { drafts: vec![message(&direct("bob"), "other", "hi")], ..Commit::default() });
+    let (refused, fine) = futures::join!(refused, fine);
+    let error = refused.unwrap_err();
+    assert!(LegGuard::is_broken(&error), "{error:?}");
+    assert!(matches!(fine.unwrap().drafts[..], [Appended::Fresh { .. }]));
+    let nobody = LegGuard { message_id: MessageId::generate(), ..guard(&[Queued, Dispatched]) };
+    assert!(LegGuard::is_broken(&store.commit(commit(nobody, "m")).await.unwrap_err()), "nor does one without a leg");
+    assert_eq!(all(store).await.len(), before + 1);
+    assert_eq!(store.consumed("main").await.unwrap(), 0);
+    assert_eq!(store.leg(&tenant(), one.legs[0].message_id).await.unwrap().unwrap().state, Dispatched);
+    // It is asked before the commit's own steps.
+    let taken = store.commit(commit(guard(&[Queued, Dispatched]), "m")).await.unwrap();
+    assert!(matches!(taken.drafts[..], [Appended::Fresh { .. }]));
+    assert_eq!(store.consumed("main").await.unwrap(), 7);
+    assert_eq!(store.leg(&tenant(), one.legs[0].message_id).await.unwrap().unwrap().state, Accepted);
+}
+
 pub(crate) async fn only_queued_legs_are_rerouted(store: &AnyStore) {
     use SendState::{Dispatched, Queued};
     let one = send(None, "hi", &["a", "b", "c"]);
@@ -211,7 +278,8 @@ pub(crate) async fn legs_are_found_by_every_id(store: &AnyStore) {
     let mut accepted = step(&one, 0, &[Queued], Accepted);
     accepted.vendor_id = Some(VendorMessageId::from("v1"));
     // A recall in the same commit already knows whose message the vendor's id names.
-    let commit = Commit { changes: vec![accepted], drafts: vec![recall(&direct("bob"), vendor("v1"))], consumed: None };
+    let commit =
+        Commit { changes: vec![accepted], drafts: vec![recall(&direct("bob"), vendor("v1"))], ..Commit::default() };
     store.commit(commit).await.unwrap();
     let id = VendorMessageId::from("v1");
     let leg = store.leg_by_vendor_id(&tenant(), &app(), &id).await.unwrap().unwrap();

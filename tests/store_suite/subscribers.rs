@@ -123,3 +123,40 @@ pub(crate) async fn a_removed_subscriber_is_gone(store: &AnyStore) {
     assert!(put(store, &SubscriberSpec::default()).await);
     assert!(state(store).await.attempts.is_empty());
 }
+
+pub(crate) async fn a_rewound_subscriber_starts_over(store: &AnyStore) {
+    let rewind = async |cursors: &[ShardCursor], now| {
+        store.rewind_subscriber(&tenant(), &name(), cursors, Timestamp(now)).await.unwrap()
+    };
+    assert!(!rewind(&[cursor(1, &[])], 300).await, "there is none");
+    let spec = SubscriberSpec { expires_after: Some(Duration::from_millis(50)), ..SubscriberSpec::default() };
+    put(store, &spec).await;
+    let other = SubscriberName::from("billing");
+    store.put_subscriber(&tenant(), &other, &spec, &[cursor(9, &[])], Timestamp(1)).await.unwrap();
+    let parked = ParkedConversation {
+        conversation: direct("b"),
+        shard: SHARD,
+        from: Sequence(3),
+        position: Position(8),
+        attempts: 2,
+        reason: "failed".to_owned(),
+        since: Timestamp(55),
+    };
+    let second = ShardCursor { shard: Shard(1), low: Position(7), acked: Vec::new() };
+    let progress = SubscriberUpdate {
+        cursors: vec![cursor(9, &[(12, 14)]), second],
+        park: vec![parked],
+        attempts: vec![(SHARD, Position(9), 2)],
+        ..update()
+    };
+    store.update_subscribers(vec![progress]).await.unwrap();
+    store.update_subscribers(vec![SubscriberUpdate { seen_at: Some(Timestamp(900)), ..update() }]).await.unwrap();
+    assert!(state(store).await.expired);
+    assert!(rewind(&[cursor(2, &[(4, 4)])], 1000).await);
+    let known = state(store).await;
+    assert_eq!(known.cursors, [cursor(2, &[(4, 4)])], "back, and the other shard's is gone");
+    assert!(known.parked.is_empty() && known.attempts.is_empty());
+    assert_eq!((known.spec, known.seen_at, known.expired), (spec, Timestamp(1000), false));
+    let untouched = store.subscriber(&tenant(), &other).await.unwrap().unwrap();
+    assert_eq!(untouched.cursors, [cursor(9, &[])]);
+}

@@ -143,6 +143,24 @@ pub(crate) async fn the_quarantine_is_bounded(store: &AnyStore) {
     assert!(store.put_aside(item("one", 9), 2).await.unwrap() > ids[3], "a number is never used twice");
 }
 
+pub(crate) async fn the_quarantine_keeps_every_reason(store: &AnyStore) {
+    let reasons = (0..).map_while(QuarantineReason::from_code).collect::<Vec<_>>();
+    assert!(reasons.contains(&QuarantineReason::Refused));
+    for reason in &reasons {
+        let raw = RawCallback {
+            path: String::new(),
+            query: String::new(),
+            headers: Vec::new(),
+            body: vec![1].into(),
+            received_at: Timestamp(7),
+        };
+        let item = Quarantined { id: 0, tenant: tenant(), app: app(), reason: *reason, raw };
+        store.put_aside(item, 10).await.unwrap();
+    }
+    let kept = store.set_aside(&tenant(), 0, 10).await.unwrap();
+    assert_eq!(kept.iter().map(|item| item.reason).collect::<Vec<_>>(), reasons);
+}
+
 pub(crate) async fn settings_are_written_once(store: &AnyStore) {
     assert_eq!(store.setting("key").await.unwrap(), None);
     let (one, two) = (store.setting_or_insert("key", b"1"), store.setting_or_insert("key", b"2"));

@@ -40,6 +40,7 @@ pub struct Sidecar {
     pub url: String,
     pub http: reqwest::Client,
     pub log: Log,
+    lines: Mutex<mpsc::Receiver<String>>,
 }
 
 /// A child that never outlives the test, however the test ends.
@@ -101,7 +102,8 @@ impl Sidecar {
                 Ok(line) => {
                     if let Some((_, address)) = line.split_once("listening address=") {
                         let url = format!("http://{}", address.trim());
-                        return Ok(Self { child, url, http: reqwest::Client::new(), log });
+                        let lines = Mutex::new(lines);
+                        return Ok(Self { child, url, http: reqwest::Client::new(), log, lines });
                     }
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
@@ -136,11 +138,13 @@ impl Sidecar {
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 
-    /// Waits for its end.
+    /// Waits for its end; the log is whole then.
     pub fn ended(&mut self, within: Duration) -> ExitStatus {
-        self.child
-            .wait(within)
-            .unwrap_or_else(|| panic!("the sidecar did not end within {within:?}:\n{}", self.log.text()))
+        let Some(status) = self.child.wait(within) else {
+            panic!("the sidecar did not end within {within:?}:\n{}", self.log.text());
+        };
+        self.lines.lock().iter().for_each(drop);
+        status
     }
 
     /// SIGTERM; the exit status.

@@ -40,7 +40,11 @@ impl House {
     }
 
     async fn over(store: Arc<MemoryStore>, clock: ManualClock) -> Self {
-        let hub = Hub::open(HubConfig::default(), Arc::clone(&store) as Arc<dyn Store>, Arc::new(clock.clone()));
+        Self::with(HubConfig::default(), store, clock).await
+    }
+
+    async fn with(config: HubConfig, store: Arc<MemoryStore>, clock: ManualClock) -> Self {
+        let hub = Hub::open(config, Arc::clone(&store) as Arc<dyn Store>, Arc::new(clock.clone()));
         Self { hub: hub.await.unwrap(), store, clock, tenant: TenantId::default() }
     }
 

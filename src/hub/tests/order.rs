@@ -98,7 +98,7 @@ async fn i03_a_million_events_stay_in_order_over_64_failing_workers() {
         .collect();
     let producer = tokio::spawn(produce(Arc::clone(&store), tenant.clone(), Arc::clone(&ledger), seed));
     for worker in workers {
-        tokio::time::timeout(Duration::from_secs(120), worker).await.expect("it must come to an end").unwrap();
+        tokio::time::timeout(Duration::from_secs(400), worker).await.expect("it must come to an end").unwrap();
     }
     producer.await.unwrap();
     assert_eq!(ledger.handled.load(Ordering::Relaxed), EVENTS);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use switchboard_contract::ErrorKind;
 use switchboard_contract::reception::{DeliveryKind, State};
-use switchboard_contract::storage::{Backlog, Journal, Reception, StartAt, SubscriberSpec};
+use switchboard_contract::storage::{Backlog, Journal, Reception, StartAt, SubscriberSpec, Subscribers};
 use switchboard_contract::{Position, Shard};
 
 use super::super::PullRequest;
@@ -64,6 +64,55 @@ async fn an_expired_subscriber_is_told_and_holds_nothing() {
     assert!(!stream.recovery().recovered && stream.recovery().expired);
     rest().await;
     assert!(!house.hub.get(&house.tenant, &orders).await.unwrap().expired, "it is back");
+}
+
+/// Somebody who was away too long, came back, was told, and left again before it could acknowledge anything.
+#[tokio::test]
+async fn i02_a_subscriber_that_came_back_holds_what_it_has_not_read() {
+    let house = House::new().await;
+    let spec = SubscriberSpec { expires_after: Some(Duration::from_secs(60)), ..SubscriberSpec::default() };
+    let orders = house.subscriber("orders", spec).await;
+    house.say(&["a", "a"]).await;
+    house.clock.advance(Duration::from_secs(61));
+    let stream = house.stream(&orders).await;
+    assert!(stream.recovery().expired);
+    rest().await;
+    stream.close();
+    rest().await;
+    house.clock.advance(Duration::from_secs(10));
+    let house = house.after_crash().await;
+    let stored = house.store.subscriber(&house.tenant, &orders).await.unwrap().unwrap();
+    assert!(stored.expired, "it is still to be told, for all the store knows");
+    assert_eq!(house.hub.held_from(&house.tenant, Shard(0)).await.unwrap(), Some(Position::START));
+    assert!(!house.hub.get(&house.tenant, &orders).await.unwrap().expired, "it was here ten seconds ago");
+    assert_eq!(house.hub.retain(&house.tenant, NOON + Duration::from_secs(3600)).await.unwrap(), 0);
+    house.clock.advance(Duration::from_secs(60));
+    assert_eq!(house.hub.held_from(&house.tenant, Shard(0)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn i02_retention_removes_what_is_old_and_nobody_needs() {
+    let house = House::new().await;
+    let slow = SubscriberSpec { ack_deadline: Duration::from_secs(86_400), ..SubscriberSpec::default() };
+    let orders = house.subscriber("orders", slow).await;
+    let expires = SubscriberSpec { expires_after: Some(Duration::from_secs(3600)), ..SubscriberSpec::default() };
+    house.subscriber("gone", expires).await;
+    house.say(&["a", "b", "a", "b"]).await;
+    let mut stream = house.stream(&orders).await;
+    let mut open = take(&mut stream, 4).await;
+    let (first, third) = (open.remove(0), open.remove(1));
+    ack_all(vec![first, third]).await;
+    rest().await;
+    let later = NOON + Duration::from_secs(1);
+    assert_eq!(house.hub.retain(&house.tenant, NOON).await.unwrap(), 0, "nothing is that old");
+    assert_eq!(house.hub.retain(&house.tenant, later).await.unwrap(), 0, "somebody may come back for all of it");
+    house.clock.advance(Duration::from_secs(7200));
+    assert_eq!(house.hub.retain(&house.tenant, later).await.unwrap(), 1, "what is not acknowledged stays");
+    assert_eq!(house.store.trimmed(&house.tenant, Shard(0)).await.unwrap(), Position(1));
+    ack_all(open).await;
+    rest().await;
+    assert_eq!(house.hub.retain(&house.tenant, later).await.unwrap(), 3);
+    assert!(house.stream(&orders).await.recovery().recovered, "it has missed nothing");
 }
 
 #[tokio::test]
@@ -153,6 +202,42 @@ async fn ten_thousand_waiting_events_come_in_pages_of_the_store() {
         }
         count += page.deliveries.len();
         cursor = Some(page.cursor);
+    }
+}
+
+/// Whatever subscribers leave unread and however many tenants there are.
+#[tokio::test]
+async fn i09_what_is_kept_of_the_present_is_bounded_over_all_tenants() {
+    const BUDGET: usize = 256 << 10;
+    let config = HubConfig { tail_bytes: BUDGET, ..HubConfig::default() };
+    let poll = config.poll;
+    let mut house = House::with(config, Arc::default(), ManualClock::new(NOON)).await;
+    let tails = Arc::clone(&house.hub.shared);
+    let mut streams = Vec::new();
+    for number in 0..40 {
+        house.tenant = TenantId::from(format!("tenant-{number}"));
+        let spec = SubscriberSpec { max_in_flight: 16, page_size: 8, ..SubscriberSpec::default() };
+        let stalled = house.subscriber("stalled", spec).await;
+        let mut stream = house.stream(&stalled).await;
+        house.say(&["a"; 10]).await;
+        drop(take(&mut stream, 1).await);
+        for _ in 0..20 {
+            house.say(&["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]).await;
+        }
+        if number == 0 {
+            for _ in 0..100 {
+                house.say(&["a"; 10]).await;
+            }
+            let alone = tails.tails.bytes();
+            assert!(alone <= BUDGET, "{alone} bytes of one tenant");
+        }
+        house.clock.advance(poll);
+        rest().await;
+        let (kept, view) = (tails.tails.bytes(), house.hub.get(&house.tenant, &stalled).await.unwrap());
+        assert!(kept <= BUDGET, "{kept} bytes of {} tenants", number + 1);
+        assert!(number > 8 || kept > BUDGET / 8, "{kept}: the share is used");
+        assert!(view.in_flight <= 16 && view.lag >= 200, "{} out, {} behind", view.in_flight, view.lag);
+        streams.push(stream);
     }
 }
 

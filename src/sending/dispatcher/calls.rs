@@ -82,7 +82,7 @@ impl Rules for Desk<'_> {
     }
 
     fn claim(&mut self, leg: &Leg) -> Result<(), Option<Timestamp>> {
-        self.ctx.holds.claim(&leg.send.tenant, &leg.conversation, leg.message_id, self.now)
+        self.ctx.holds.claim(&leg.send.tenant, &leg.conversation, leg.message_id, leg.order, self.now)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod calls;
 mod outfit;
+mod past;
 mod search;
 mod settle;
 
@@ -54,6 +55,8 @@ pub(crate) struct Dispatcher {
     modes: HashMap<TenantId, AppMode>,
     /// Tenants whose queue at another app has yet to come over.
     barred: BTreeSet<TenantId>,
+    /// Tenants of whom it is not known yet what of theirs the vendor still counts.
+    uncharged: BTreeSet<TenantId>,
     limits: MessagingLimits,
     queue: Queue,
     quotas: Quotas<ConversationKind>,
@@ -103,6 +106,7 @@ impl Dispatcher {
             metrics: AppMetrics::new(&alias),
             modes: HashMap::new(),
             barred: BTreeSet::new(),
+            uncharged: BTreeSet::new(),
             limits,
             alias,
             post,
@@ -141,6 +145,8 @@ impl Dispatcher {
         // Before the hints: what was handed over by then is among them.
         self.barred = self.ctx.barred(&self.post.app);
         self.take_hints().await;
+        self.charge_past().await;
+        self.barred.extend(self.uncharged.iter().cloned());
         self.settle().await;
         self.rescan().await;
         if self.reroute_due && !self.store_is_down(self.ctx.clock.now()) {
@@ -192,7 +198,9 @@ impl Dispatcher {
         self.limits = setup.provider.messaging().limits();
         for (tenant, (_, mode)) in &setup.tenants {
             self.queue.admit(tenant);
-            self.modes.insert(tenant.clone(), *mode);
+            if self.modes.insert(tenant.clone(), *mode).is_none() {
+                self.uncharged.insert(tenant.clone());
+            }
         }
         self.reroute_due = true;
     }

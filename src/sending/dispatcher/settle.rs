@@ -102,7 +102,7 @@ impl Dispatcher {
     /// while nobody here has it.
     pub(super) fn keep_hold(&self, leg: &Leg) {
         let until = leg.next_attempt_at.max(self.ctx.clock.now()) + self.ctx.config.in_doubt_hold;
-        self.ctx.holds.doubt(&leg.send.tenant, &leg.conversation, leg.message_id, Some(until));
+        self.ctx.holds.queue(&leg.send.tenant, &leg.conversation, leg.message_id, leg.order, until);
     }
 
     fn close(&mut self, leg: &Leg) {

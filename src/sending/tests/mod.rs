@@ -4,9 +4,12 @@
 
 mod api;
 mod crash;
+mod echoes;
 mod evidence;
 mod order;
 mod pace;
+mod redrive;
+mod restart;
 mod swap;
 mod vendor;
 mod world;

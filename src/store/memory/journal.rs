@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use switchboard_contract::storage::{
-    Commit, CommitListener, Committed, ConversationBacklog, Entry, Journal, SequenceRange,
+    Commit, CommitListener, Committed, ConversationBacklog, Entry, Journal, LegGuard, SequenceRange, Variant,
 };
 use switchboard_contract::{
     App, ConversationId, EventKey, MessageId, Position, Result, Sequence, Shard, TenantId, Timestamp,
@@ -46,6 +46,9 @@ fn entries<'a>(rows: impl Iterator<Item = &'a Row>, limit: usize) -> Vec<Entry> 
 impl Journal for MemoryStore {
     async fn commit(&self, commit: Commit) -> Result<Committed> {
         let mut state = self.state()?;
+        if !commit.only_if.iter().all(|guard| state.stands(guard)) {
+            return Err(LegGuard::broken());
+        }
         let (mut committed, mut fresh) = (Committed::default(), Fresh::new());
         for change in &commit.changes {
             committed.changes.push(state.change(change, &mut fresh)?);
@@ -165,6 +168,12 @@ impl Journal for MemoryStore {
         let state = self.state()?;
         let row = state.shard(tenant, shard).and_then(|stream| stream.rows.get(&position.0));
         Ok(row.and_then(|row| row.raw.clone()))
+    }
+
+    async fn variants(&self, tenant: &TenantId, shard: Shard, position: Position) -> Result<Vec<Variant>> {
+        let state = self.state()?;
+        let row = state.shard(tenant, shard).and_then(|stream| stream.rows.get(&position.0));
+        Ok(row.map(|row| row.variants.clone()).unwrap_or_default())
     }
 
     async fn consumed(&self, inbox: &str) -> Result<u64> {

@@ -3,13 +3,19 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use switchboard_contract::storage::{ChangeOutcome, Enqueued, Leg, LegChange, NewSend, Outbox, SendRecord};
+use switchboard_contract::storage::{ChangeOutcome, Enqueued, Leg, LegChange, LegGuard, NewSend, Outbox, SendRecord};
 use switchboard_contract::{App, ClientMessageId, MessageId, Result, SendId, SendState, TenantId, VendorMessageId};
 
 use super::MemoryStore;
 use super::state::{Fresh, Legs, State};
 
 impl State {
+    pub(super) fn stands(&self, guard: &LegGuard) -> bool {
+        let order = self.legs.by_message.get(&(guard.tenant.clone(), guard.message_id));
+        let leg = order.and_then(|order| self.legs.by_order.get(order));
+        leg.is_some_and(|leg| guard.states.contains(&leg.state))
+    }
+
     /// Takes a step if the leg stands where the step begins, and journals what it says.
     pub(super) fn change(&mut self, change: &LegChange, fresh: &mut Fresh) -> Result<ChangeOutcome> {
         let key = (change.tenant.clone(), change.message_id);
@@ -101,6 +107,12 @@ impl Outbox for MemoryStore {
     async fn open_legs(&self, app: &App, after: u64, limit: usize) -> Result<Vec<Leg>> {
         let state = self.state()?;
         let legs = state.legs.open().filter(|leg| leg.order > after && leg.app == *app);
+        Ok(legs.take(limit).cloned().collect())
+    }
+
+    async fn open_legs_of(&self, app: &App, tenant: &TenantId, after: u64, limit: usize) -> Result<Vec<Leg>> {
+        let state = self.state()?;
+        let legs = state.legs.open().filter(|leg| leg.order > after && leg.app == *app && leg.send.tenant == *tenant);
         Ok(legs.take(limit).cloned().collect())
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use switchboard_contract::storage::{
     Appended, Binding, BindingKind, CommitListener, CursorState, Draft, Entry, GroupRecord, HistoryKey, Leg,
-    QuarantineReason, Quarantined, UserRecord,
+    QuarantineReason, Quarantined, UserRecord, Variant,
 };
 use switchboard_contract::{
     App, ClientMessageId, ConversationId, EventData, EventKey, KeyClass, MessageId, MessageRef, Origin, Position,
@@ -89,7 +89,7 @@ pub(super) struct Row {
     pub(super) sender: Option<String>,
     pub(super) body: Option<&'static str>,
     /// Other contents seen under its key.
-    pub(super) variants: BTreeSet<u64>,
+    pub(super) variants: Vec<Variant>,
 }
 
 /// The places journalled by one transaction, in order.
@@ -142,7 +142,7 @@ impl State {
             raw,
             sender: message.map(|message| message.from.as_str().to_owned()),
             body: message.and_then(|message| message.body.as_ref()).map(switchboard_contract::Body::kind),
-            variants: BTreeSet::new(),
+            variants: Vec::new(),
         };
         stream.insert(row);
         fresh.push((event.tenant.clone(), at));
@@ -160,8 +160,17 @@ impl State {
         if row.digest == draft.digest {
             return Appended::Known { position, sequence };
         }
-        let news = row.variants.insert(draft.digest);
-        if !(content::pushed(row.origin) && content::pushed(event.origin)) {
+        let news = row.variants.iter().all(|known| known.digest != draft.digest);
+        if news {
+            let kept = row.entry.message_id.is_none() || row.body.is_some();
+            row.variants.push(Variant {
+                digest: draft.digest,
+                origin: event.origin,
+                received_at: event.received_at,
+                raw: draft.raw.clone().filter(|_| kept),
+            });
+        }
+        if !content::contradicts(row.origin, event) {
             return Appended::Variant { position, sequence };
         }
         if let (true, Some(app)) = (news, &event.app) {
@@ -276,6 +285,7 @@ impl Stream {
         content::bury(&mut event);
         row.entry.json = event.encode(row.entry.position, row.entry.sequence)?;
         row.raw = None;
+        row.variants.iter_mut().for_each(|variant| variant.raw = None);
         row.body = None;
         Ok(())
     }

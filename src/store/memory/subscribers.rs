@@ -82,6 +82,28 @@ impl Subscribers for MemoryStore {
         Ok(own.map(|((_, name), known)| (name.clone(), known.clone())).collect())
     }
 
+    async fn rewind_subscriber(
+        &self,
+        tenant: &TenantId,
+        name: &SubscriberName,
+        cursors: &[ShardCursor],
+        now: Timestamp,
+    ) -> Result<bool> {
+        let mut state = self.state()?;
+        let Some(known) = state.subscribers.get_mut(&(tenant.clone(), name.clone())) else { return Ok(false) };
+        let mut cursors = cursors.to_vec();
+        cursors.sort_by_key(|cursor| cursor.shard);
+        *known = CursorState {
+            spec: known.spec.clone(),
+            cursors,
+            parked: Vec::new(),
+            attempts: Vec::new(),
+            seen_at: now,
+            expired: false,
+        };
+        Ok(true)
+    }
+
     async fn remove_subscriber(&self, tenant: &TenantId, name: &SubscriberName) -> Result<bool> {
         Ok(self.state()?.subscribers.remove(&(tenant.clone(), name.clone())).is_some())
     }

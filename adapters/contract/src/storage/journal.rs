@@ -6,10 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::outbox::{ChangeOutcome, LegChange};
+use super::outbox::{ChangeOutcome, LegChange, LegGuard};
 use crate::conversation::ConversationId;
 use crate::error::Result;
-use crate::event::{Event, Topic};
+use crate::event::{Event, Origin, Topic};
 use crate::ids::{App, MessageId, Position, Sequence, Shard, TenantId};
 use crate::inbound::EventKey;
 use crate::time::Timestamp;
@@ -32,6 +32,8 @@ pub struct Draft {
 /// One atomic write: all of it or nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
+    /// Where legs must stand for any of it to be written. It is asked before the commit's own changes.
+    pub only_if: Vec<LegGuard>,
     /// Events to journal, in this order.
     pub drafts: Vec<Draft>,
     /// Changes of sends.
@@ -98,6 +100,30 @@ impl Appended {
             | Self::Variant { position, .. }
             | Self::Conflict { position } => *position,
         }
+    }
+}
+
+/// Other content that came under the key of a journalled event: the event is what came first.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Variant {
+    /// The digest of its content; the same content is recorded once, however often it comes.
+    pub digest: u64,
+    /// The source that told it first.
+    pub origin: Origin,
+    /// When it was first seen, by our clock.
+    pub received_at: Timestamp,
+    /// The vendor's bytes of it; none from sources without, and none once the message is recalled.
+    pub raw: Option<Bytes>,
+}
+
+/// Shows no content: bodies do not belong in logs.
+impl fmt::Debug for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Variant")
+            .field("digest", &format_args!("{:016x}", self.digest))
+            .field("origin", &self.origin)
+            .field("received_at", &self.received_at)
+            .finish_non_exhaustive()
     }
 }
 
@@ -184,7 +210,8 @@ pub trait Journal: Send + Sync {
     /// the target comes later. Drafts with the key of one another within the commit count as repeated.
     ///
     /// # Errors
-    /// `Storage`, `StorageFull`; then nothing was written.
+    /// `Storage`, `StorageFull`; `Conflict`, safe to repeat with new answers, when a leg no longer stands where
+    /// [`Commit::only_if`] says. Then nothing was written.
     async fn commit(&self, commit: Commit) -> Result<Committed>;
 
     /// The entries after `after`, ascending, at most `limit`. Whatever is visible has nothing invisible before it.
@@ -263,6 +290,13 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// `Storage`.
     async fn raw(&self, tenant: &TenantId, shard: Shard, position: Position) -> Result<Option<Bytes>>;
+
+    /// What else came under the key of the event at this place, in the order in which it came; without the event
+    /// itself. Removed with the event.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn variants(&self, tenant: &TenantId, shard: Shard, position: Position) -> Result<Vec<Variant>>;
 
     /// How far this inbox is consumed; 0 for an unknown one.
     ///

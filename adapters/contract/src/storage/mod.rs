@@ -20,9 +20,10 @@ pub use directory::{Directory, GroupRecord, UserRecord};
 pub use history::{ConversationSummary, History, HistoryFilter, HistoryKey, HistoryPage, HistoryQuery, PageDirection};
 pub use journal::{
     Appended, Commit, CommitListener, Committed, ConversationBacklog, Draft, Entry, InboxMark, Journal, SequenceRange,
+    Variant,
 };
 pub use outbox::{
-    ChangeOutcome, Enqueued, Leg, LegChange, NewLeg, NewSend, Outbox, Recipients, SendPayload, SendRecord,
+    ChangeOutcome, Enqueued, Leg, LegChange, LegGuard, NewLeg, NewSend, Outbox, Recipients, SendPayload, SendRecord,
 };
 pub use quarantine::{Quarantine, QuarantineReason, Quarantined};
 pub use subscribers::{

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::journal::{Appended, Draft};
 use crate::body::{Body, Ext};
 use crate::conversation::ConversationId;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::event::{Mentions, SendState};
 use crate::ids::{App, ClientMessageId, GroupId, MessageId, SendId, TenantId, UserId, VendorMessageId};
 use crate::provider::SendOptions;
@@ -176,6 +176,30 @@ pub struct LegChange {
     pub drafts: Vec<Draft>,
 }
 
+/// Where a leg was found to stand by somebody whose write is only true while it stands there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LegGuard {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which.
+    pub message_id: MessageId,
+    /// Any of these.
+    pub states: Vec<SendState>,
+}
+
+impl LegGuard {
+    /// What a commit answers when a guard does not hold: ask again where the legs stand, and build it anew.
+    pub fn broken() -> Error {
+        Error::new(ErrorKind::Conflict, "a send moved on before this was written")
+            .with_retry(Retry::Safe { after: None })
+    }
+
+    /// Whether a commit was refused for one of its guards.
+    pub fn is_broken(error: &Error) -> bool {
+        error.kind() == ErrorKind::Conflict && matches!(error.retry(), Retry::Safe { .. })
+    }
+}
+
 /// What became of a [`LegChange`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeOutcome {
@@ -202,25 +226,12 @@ pub trait Outbox: Send + Sync {
     /// `Storage`.
     async fn open_legs(&self, app: &App, after: u64, limit: usize) -> Result<Vec<Leg>>;
 
-    /// As [`open_legs`](Self::open_legs), of one tenant alone, so that a long queue of one never hides another's.
+    /// As [`open_legs`](Self::open_legs), of one tenant alone: its price does not depend on how much others
+    /// have queued.
     ///
     /// # Errors
     /// `Storage`.
-    async fn open_legs_of(&self, app: &App, tenant: &TenantId, after: u64, limit: usize) -> Result<Vec<Leg>> {
-        let mut after = after;
-        let mut found = Vec::new();
-        while found.len() < limit {
-            let page = self.open_legs(app, after, limit).await?;
-            let ended = page.len() < limit;
-            after = page.last().map_or(after, |leg| leg.order);
-            found.extend(page.into_iter().filter(|leg| leg.send.tenant == *tenant));
-            if ended {
-                break;
-            }
-        }
-        found.truncate(limit);
-        Ok(found)
-    }
+    async fn open_legs_of(&self, app: &App, tenant: &TenantId, after: u64, limit: usize) -> Result<Vec<Leg>>;
 
     /// How many legs of this app are open.
     ///

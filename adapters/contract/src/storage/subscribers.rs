@@ -246,8 +246,7 @@ pub trait Subscribers: Send + Sync {
     async fn subscribers(&self, tenant: &TenantId) -> Result<Vec<(SubscriberName, CursorState)>>;
 
     /// Puts the cursors of a subscriber to these, also backwards, and forgets what was set aside and what had failed;
-    /// what it asked for stays. Returns whether there was one. A store that can should do it in one transaction; this
-    /// form removes the subscriber and creates it again.
+    /// what it asked for stays, and it counts as seen at `now`. All or nothing. Returns whether there was one.
     ///
     /// # Errors
     /// `Storage`.
@@ -257,12 +256,7 @@ pub trait Subscribers: Send + Sync {
         name: &SubscriberName,
         cursors: &[ShardCursor],
         now: Timestamp,
-    ) -> Result<bool> {
-        let Some(state) = self.subscriber(tenant, name).await? else { return Ok(false) };
-        self.remove_subscriber(tenant, name).await?;
-        self.put_subscriber(tenant, name, &state.spec, cursors, now).await?;
-        Ok(true)
-    }
+    ) -> Result<bool>;
 
     /// Removes one with everything it has. Returns whether there was one.
     ///

@@ -24,6 +24,7 @@
 mod api;
 mod app;
 mod callback;
+mod callback_body;
 mod callback_settings;
 mod client;
 mod client_message;

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sqlx::Row as _;
 use switchboard_contract::storage::{
-    Commit, CommitListener, Committed, ConversationBacklog, Entry, Journal, SequenceRange,
+    Commit, CommitListener, Committed, ConversationBacklog, Entry, Journal, SequenceRange, Variant,
 };
 use switchboard_contract::{
-    App, ConversationId, EventKey, MessageId, Position, Result, Sequence, Shard, TenantId, Timestamp,
+    App, ConversationId, EventKey, MessageId, Origin, Position, Result, Sequence, Shard, TenantId, Timestamp,
 };
 
 use super::entries::entry_columns;
@@ -233,6 +233,26 @@ impl Journal for SqliteStore {
             .await
             .map_err(failed("read"))?;
         raw.map(|row| row.try_get::<Vec<u8>, _>(0).map(Bytes::from).map_err(failed("read"))).transpose()
+    }
+
+    async fn variants(&self, tenant: &TenantId, shard: Shard, position: Position) -> Result<Vec<Variant>> {
+        let Some(stream) = self.stream(tenant, shard).await? else { return Ok(Vec::new()) };
+        // Rows are only ever added, so their numbers tell the order.
+        let rows: Vec<(i64, u8, i64, Option<Vec<u8>>)> =
+            sqlx::query_as("SELECT digest, origin, received_at, raw FROM variants WHERE place = ? ORDER BY rowid")
+                .bind(place(stream, position.0))
+                .fetch_all(self.readers()?)
+                .await
+                .map_err(failed("variants"))?;
+        let variant = |(digest, origin, received_at, raw): (i64, u8, i64, Option<Vec<u8>>)| {
+            Ok(Variant {
+                digest: unsigned(digest),
+                origin: Origin::from_code(origin).ok_or_else(|| damaged("origin"))?,
+                received_at: Timestamp(received_at),
+                raw: raw.map(Bytes::from),
+            })
+        };
+        rows.into_iter().map(variant).collect()
     }
 
     async fn consumed(&self, inbox: &str) -> Result<u64> {

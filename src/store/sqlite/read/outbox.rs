@@ -32,6 +32,13 @@ static SENDS: Bulk = Bulk::new(
     ")",
 );
 
+/// By an index of its own: behind another tenant's long queue it would read all of that first.
+const OPEN_LEGS_OF: &str = concat!(
+    "SELECT ",
+    leg_columns!(),
+    "INDEXED BY legs_open_of WHERE l.app = ? AND l.tenant = ? AND l.state <= 2 AND l.id > ? ORDER BY l.id LIMIT ?"
+);
+
 fn send_id(bytes: &[u8]) -> Result<SendId> {
     bytes.try_into().map(SendId::from_bytes).map_err(|_| damaged("send id"))
 }
@@ -126,6 +133,21 @@ impl Outbox for SqliteStore {
         .fetch_all(self.readers()?)
         .await
         .map_err(failed("legs"))?;
+        self.with_sends(rows).await
+    }
+
+    async fn open_legs_of(&self, app: &App, tenant: &TenantId, after: u64, limit: usize) -> Result<Vec<Leg>> {
+        let (Some(app), Some(tenant)) = (self.app_number(app).await?, self.tenant_number(tenant).await?) else {
+            return Ok(Vec::new());
+        };
+        let rows = sqlx::query(OPEN_LEGS_OF)
+            .bind(app)
+            .bind(tenant)
+            .bind(bounded(usize::try_from(after).unwrap_or(usize::MAX)))
+            .bind(bounded(limit))
+            .fetch_all(self.readers()?)
+            .await
+            .map_err(failed("legs"))?;
         self.with_sends(rows).await
     }
 

@@ -13,7 +13,7 @@ use switchboard_contract::{Position, Result, Sequence, Shard, SubscriberName, Te
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::error::{damaged, failed};
 use crate::store::sqlite::sql::unsigned;
-use crate::store::sqlite::writer::{PutSubscriber, RemoveSubscriber, UpdateSubscribers};
+use crate::store::sqlite::writer::{PutSubscriber, RemoveSubscriber, RewindSubscriber, UpdateSubscribers};
 
 type Found = HashMap<i64, (SubscriberName, CursorState)>;
 
@@ -156,6 +156,17 @@ impl Subscribers for SqliteStore {
         let mut all: Vec<_> = self.load(tenant, None).await?.into_values().collect();
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(all)
+    }
+
+    async fn rewind_subscriber(
+        &self,
+        tenant: &TenantId,
+        name: &SubscriberName,
+        cursors: &[ShardCursor],
+        now: Timestamp,
+    ) -> Result<bool> {
+        let (tenant, name, cursors) = (tenant.clone(), name.clone(), cursors.to_vec());
+        self.write(RewindSubscriber { tenant, name, cursors, now }).await
     }
 
     async fn remove_subscriber(&self, tenant: &TenantId, name: &SubscriberName) -> Result<bool> {

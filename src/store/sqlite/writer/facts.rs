@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use sqlx::SqliteConnection;
 use switchboard_contract::storage::Draft;
-use switchboard_contract::{App, ConversationId, EventData, KeyClass, MessageId, Result, SendId, SendState, TenantId};
+use switchboard_contract::{
+    App, ConversationId, EventData, KeyClass, MessageId, Origin, Result, SendId, SendState, TenantId,
+};
 
 use super::Command;
 use super::memory::{Head, Memory, Stream};
@@ -49,7 +51,7 @@ pub(super) struct Known {
     pub(super) place: i64,
     pub(super) sequence: Option<u64>,
     pub(super) digest: u64,
-    pub(super) origin: u8,
+    pub(super) origin: Origin,
     pub(super) message: Option<MessageId>,
     /// Among the batch's rows, when it is one of them.
     pub(super) row: Option<usize>,
@@ -109,10 +111,14 @@ impl<'a> Facts<'a> {
             next_conversation: memory.next_conversation,
             ..Self::default()
         };
-        let (mut changes, mut sends) = (Vec::new(), Vec::new());
+        let (mut changes, mut guards, mut sends) = (Vec::new(), Vec::new(), Vec::new());
         for command in batch {
             match command {
                 Command::Commit(commit, _) => {
+                    for guard in &commit.only_if {
+                        guards.push(guard);
+                        facts.name(db, memory, &guard.tenant).await?;
+                    }
                     for change in &commit.changes {
                         changes.push(change);
                         facts.name(db, memory, &change.tenant).await?;
@@ -136,7 +142,7 @@ impl<'a> Facts<'a> {
         }
         facts.load_keys(db).await?;
         facts.load_heads(db).await?;
-        facts.load_legs(db, &changes).await?;
+        facts.load_legs(db, &changes, &guards).await?;
         facts.load_clients(db, &sends).await?;
         facts.load_sent(db).await?;
         facts.load_by_id(db, &changes).await?;

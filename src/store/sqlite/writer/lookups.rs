@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
-use switchboard_contract::storage::{LegChange, NewSend};
-use switchboard_contract::{EventData, KeyClass, MessageId, Result, SendId, SendState};
+use switchboard_contract::storage::{LegChange, LegGuard, NewSend};
+use switchboard_contract::{EventData, KeyClass, MessageId, Origin, Result, SendId, SendState};
 
 use super::facts::{Awaited, Facts, Known, LegFact};
 use super::memory::Head;
@@ -82,13 +82,18 @@ fn id_of(row: &SqliteRow, at: usize) -> sqlx::Result<Option<MessageId>> {
     Ok(bytes.and_then(|bytes| bytes.try_into().ok()).map(MessageId::from_bytes))
 }
 
+fn origin_of(row: &SqliteRow, at: usize) -> sqlx::Result<Origin> {
+    let unknown = || sqlx::Error::Decode("an impossible origin".into());
+    Origin::from_code(row.try_get(at)?).ok_or_else(unknown)
+}
+
 fn known_of(row: &SqliteRow) -> sqlx::Result<Known> {
     let sequence: Option<i64> = row.try_get(2)?;
     Ok(Known {
         place: row.try_get(1)?,
         sequence: sequence.map(unsigned),
         digest: unsigned(row.try_get(3)?),
-        origin: row.try_get(4)?,
+        origin: origin_of(row, 4)?,
         message: id_of(row, 5)?,
         row: None,
     })
@@ -131,10 +136,16 @@ impl<'a> Facts<'a> {
         Ok(())
     }
 
-    pub(super) async fn load_legs(&mut self, db: &mut SqliteConnection, changes: &[&'a LegChange]) -> Result<()> {
+    pub(super) async fn load_legs(
+        &mut self,
+        db: &mut SqliteConnection,
+        changes: &[&'a LegChange],
+        guards: &[&'a LegGuard],
+    ) -> Result<()> {
         let mut groups: HashMap<i64, Vec<Wanted<'_>>> = HashMap::new();
-        for change in changes {
-            groups.entry(self.tenants[&change.tenant]).or_default().push(Wanted::Id(change.message_id));
+        let changed = changes.iter().map(|change| (&change.tenant, change.message_id));
+        for (tenant, message) in changed.chain(guards.iter().map(|guard| (&guard.tenant, guard.message_id))) {
+            groups.entry(self.tenants[tenant]).or_default().push(Wanted::Id(message));
         }
         for (tenant, wanted) in groups {
             let mut impossible = false;

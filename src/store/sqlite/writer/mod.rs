@@ -34,7 +34,7 @@ use memory::Memory;
 pub(super) use memory::STREAM_SHIFT;
 use plan::Answer;
 pub(super) use plan::position_of;
-pub(super) use subscribers::{PutSubscriber, RemoveSubscriber, UpdateSubscribers};
+pub(super) use subscribers::{PutSubscriber, RemoveSubscriber, RewindSubscriber, UpdateSubscribers};
 pub(super) use tables::{Bind, ChangeMembers, PutAside, PutGroup, PutUser, Release, RemoveGroup, SetProvisioned};
 pub(super) use trim::Trim;
 
@@ -198,7 +198,7 @@ impl Writer {
                 Command::Errand(job) => job.answer(),
                 Command::Commit(_, reply) => {
                     if let Some(Answer::Committed(committed)) = answers.pop_front() {
-                        let _ = reply.send(Ok(committed));
+                        let _ = reply.send(committed);
                     }
                 }
                 Command::Enqueue(_, reply) => {

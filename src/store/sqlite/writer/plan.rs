@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
-use switchboard_contract::storage::{Appended, ChangeOutcome, Commit, Committed, Enqueued, LegChange, NewLeg, NewSend};
-use switchboard_contract::{Event, EventData, KeyClass, MessageId, MessageRef, Origin, Position, SendState, Sequence};
+use switchboard_contract::storage::{
+    Appended, ChangeOutcome, Commit, Committed, Enqueued, LegChange, LegGuard, NewLeg, NewSend,
+};
+use switchboard_contract::{Event, EventData, KeyClass, MessageId, MessageRef, Position, Result, SendState, Sequence};
 
 use super::Command;
 use super::facts::{Awaited, Facts, HeadState, Known, LegFact};
@@ -13,7 +15,7 @@ use crate::store::content;
 
 /// What a call hears after the commit.
 pub(super) enum Answer {
-    Committed(Committed),
+    Committed(Result<Committed>),
     Enqueued(Vec<Enqueued>),
 }
 
@@ -85,14 +87,22 @@ pub(super) fn plan<'a>(facts: &mut Facts<'a>, batch: &'a [Command]) -> (Plan<'a>
 }
 
 impl<'a> Plan<'a> {
-    fn commit(&mut self, facts: &mut Facts<'a>, commit: &'a Commit) -> Committed {
+    fn commit(&mut self, facts: &mut Facts<'a>, commit: &'a Commit) -> Result<Committed> {
+        let holds = |guard: &LegGuard| {
+            let leg = facts.legs.get(&(facts.tenants[&guard.tenant], guard.message_id));
+            leg.is_some_and(|leg| guard.states.contains(&leg.state))
+        };
+        if !commit.only_if.iter().all(holds) {
+            self.next += commit.drafts.len() + commit.changes.iter().map(|change| change.drafts.len()).sum::<usize>();
+            return Err(LegGuard::broken());
+        }
         let changes = commit.changes.iter().map(|change| self.change(facts, change)).collect();
         let drafts = commit.drafts.iter().map(|_| self.append(facts)).collect();
         if let Some(mark) = &commit.consumed {
             let offset = self.consumed.entry(&mark.inbox).or_default();
             *offset = mark.offset.max(*offset);
         }
-        Committed { drafts, changes }
+        Ok(Committed { drafts, changes })
     }
 
     fn change(&mut self, facts: &mut Facts<'a>, change: &'a LegChange) -> ChangeOutcome {
@@ -179,7 +189,7 @@ impl<'a> Plan<'a> {
             place,
             sequence: sequence.map(|sequence| sequence.0),
             digest: draft.digest,
-            origin: event.origin.code(),
+            origin: event.origin,
             message,
             row: Some(row),
         };
@@ -205,8 +215,7 @@ impl<'a> Plan<'a> {
         if known.digest == draft.digest {
             return Appended::Known { position, sequence };
         }
-        let pushed_first = [Origin::Callback, Origin::Reissue].iter().any(|origin| origin.code() == known.origin);
-        let conflict = pushed_first && content::pushed(draft.event.origin);
+        let conflict = content::contradicts(known.origin, &draft.event);
         self.variants.push(Variant { item: at, place: known.place, conflict });
         if conflict { Appended::Conflict { position } } else { Appended::Variant { position, sequence } }
     }

@@ -91,12 +91,50 @@ impl Errand for RemoveSubscriber {
             .await
             .map_err(failed("remove_subscriber"))?;
         let Some(id) = id else { return Ok(false) };
-        for sql in [
-            "DELETE FROM cursors WHERE tenant = ? AND subscriber = ?",
-            "DELETE FROM parked WHERE tenant = ? AND subscriber = ?",
-            "DELETE FROM attempts WHERE tenant = ? AND subscriber = ?",
-        ] {
-            sqlx::query(sql).bind(tenant).bind(id).execute(&mut *db).await.map_err(failed("remove_subscriber"))?;
+        clear(db, (tenant, id)).await?;
+        Ok(true)
+    }
+}
+
+/// Forgets how far a subscriber is, and what was set aside or had failed.
+async fn clear(db: &mut SqliteConnection, (tenant, id): (i64, i64)) -> Result<()> {
+    for sql in [
+        "DELETE FROM cursors WHERE tenant = ? AND subscriber = ?",
+        "DELETE FROM parked WHERE tenant = ? AND subscriber = ?",
+        "DELETE FROM attempts WHERE tenant = ? AND subscriber = ?",
+    ] {
+        sqlx::query(sql).bind(tenant).bind(id).execute(&mut *db).await.map_err(failed("clear_subscriber"))?;
+    }
+    Ok(())
+}
+
+/// Starts a subscriber over from other cursors.
+pub(crate) struct RewindSubscriber {
+    pub(crate) tenant: TenantId,
+    pub(crate) name: SubscriberName,
+    pub(crate) cursors: Vec<ShardCursor>,
+    pub(crate) now: Timestamp,
+}
+
+#[async_trait]
+impl Errand for RewindSubscriber {
+    type Outcome = bool;
+
+    async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<bool> {
+        let tenant = memory.tenant(db, &self.tenant).await?;
+        let id: Option<i64> = sqlx::query_scalar(
+            "UPDATE subscribers SET seen_at = ?, expired = 0 WHERE tenant = ? AND name = ? RETURNING id",
+        )
+        .bind(self.now.0)
+        .bind(tenant)
+        .bind(self.name.as_str())
+        .fetch_optional(&mut *db)
+        .await
+        .map_err(failed("rewind_subscriber"))?;
+        let Some(id) = id else { return Ok(false) };
+        clear(db, (tenant, id)).await?;
+        for cursor in &self.cursors {
+            move_cursor(db, (tenant, id), cursor).await?;
         }
         Ok(true)
     }

@@ -1,5 +1,7 @@
 //! A vendor on script: it accepts, loses, refuses, cuts answers, shows history late, and counts against its quotas.
 
+mod history;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -8,10 +10,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use switchboard_contract::storage::{Commit, Draft, Store};
+use switchboard_contract::storage::{Commit, Draft, LegGuard, Store};
 use switchboard_contract::*;
 
-use crate::ingest::{EchoBook, EchoCandidate};
+use crate::ingest::{Echo, EchoBook, EchoCandidate};
 
 const SPELLING: Spelling = Spelling {
     allowed: |byte| byte.is_ascii_alphanumeric() || byte == b'-',
@@ -19,7 +21,6 @@ const SPELLING: Spelling = Spelling {
     escape: b'-',
     max_bytes: 64,
 };
-const HOUR: i64 = 3_600_000;
 
 /// What becomes of one call.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -235,7 +236,19 @@ pub(super) async fn take_in(
         conversation: &conversation,
         sent_at: carried.at,
     };
-    let echo = book.echo(tenant, app, &candidate).await.unwrap();
+    loop {
+        let echo = book.echo(tenant, app, &candidate).await.unwrap();
+        let ours = echo.is_some();
+        let commit = echoed(tenant, app, carried, echo, now);
+        match store.commit(commit).await {
+            Ok(_) => return ours,
+            Err(error) => assert!(LegGuard::is_broken(&error), "{error:?}"),
+        }
+    }
+}
+
+fn echoed(tenant: &TenantId, app: &App, carried: &Carried, echo: Option<Echo>, now: Timestamp) -> Commit {
+    let (conversation, sender) = (conversation(carried), user(&carried.from));
     let data = EventData::Message(Message {
         id: echo.as_ref().map_or_else(MessageId::generate, |echo| echo.message_id),
         vendor_id: Some(carried.id.clone()),
@@ -265,13 +278,12 @@ pub(super) async fn take_in(
         sort_key: carried.id.as_str().to_owned(),
         raw: None,
     };
-    let ours = echo.is_some();
-    let changes = echo.and_then(|echo| echo.change).into_iter().collect();
-    store.commit(Commit { drafts: vec![draft], changes, consumed: None }).await.unwrap();
-    ours
+    let (change, only_if) = echo.map(|echo| (echo.change, echo.only_if)).unwrap_or_default();
+    let (changes, only_if) = (change.into_iter().collect(), only_if.into_iter().collect());
+    Commit { only_if, drafts: vec![draft], changes, consumed: None }
 }
 
-fn inbound(carried: &Carried) -> Inbound {
+pub(super) fn inbound(carried: &Carried) -> Inbound {
     let place = match &carried.target {
         Target::Users(users) => InboundPlace::Direct { from: carried.from.clone(), to: users[0].clone() },
         Target::System(users) => InboundPlace::System { from: carried.from.clone(), to: users[0].clone() },
@@ -388,78 +400,5 @@ impl Messaging for Vendor {
         } else {
             Err(Error::new(ErrorKind::NotFound, "no such message"))
         }
-    }
-}
-
-#[async_trait]
-impl Roaming for Vendor {
-    fn limits(&self) -> RoamingLimits {
-        RoamingLimits {
-            max_page: self.manner.page,
-            depth: None,
-            max_span: None,
-            own_sends_after: self.manner.query.filter(|_| self.manner.query_is_proof),
-            targets: vec![ConversationKind::Direct, ConversationKind::Group],
-            quota: Quota { calls: Some(100), units: None, per: Duration::from_secs(1) },
-        }
-    }
-
-    async fn page(&self, query: &RoamingQuery) -> Result<RoamingPage> {
-        let (now, lag) = (self.clock.now(), self.manner.query.unwrap_or_default());
-        let skip: usize = query.cursor.as_deref().map_or(0, |cursor| cursor.parse().unwrap());
-        let inner = self.inner.lock();
-        let visible: Vec<&Carried> = inner
-            .carried
-            .iter()
-            .filter(|carried| {
-                let here = match (&carried.target, &query.target) {
-                    (Target::Users(to), Target::Users(peer)) => {
-                        (carried.from == query.viewer && to == peer)
-                            || (peer[0] == carried.from && to[0] == query.viewer)
-                    }
-                    (one, other) => one == other,
-                };
-                here && (query.since..=query.until).contains(&carried.at) && carried.at + lag <= now
-            })
-            .collect();
-        let end = skip + query.limit.min(self.manner.page) as usize;
-        let items = visible.iter().take(end).skip(skip).map(|carried| inbound(carried)).collect();
-        let next = (visible.len() > end).then(|| end.to_string());
-        Ok(RoamingPage { items, next })
-    }
-}
-
-#[async_trait]
-impl HistoryFiles for Vendor {
-    fn limits(&self) -> HistoryFileLimits {
-        HistoryFileLimits {
-            earliest: Duration::from_secs(3600),
-            final_after: Duration::from_secs(24 * 3600),
-            kept: Duration::from_secs(72 * 3600),
-            own_sends: true,
-            quota: Quota { calls: Some(10), units: None, per: Duration::from_secs(60) },
-        }
-    }
-
-    async fn fetch(&self, hour: Timestamp) -> Result<HistoryFile> {
-        let now = self.clock.now();
-        if now.0 < hour.0 + 2 * HOUR {
-            return Ok(HistoryFile::Absent);
-        }
-        // It grows: until it is final it lacks its second half.
-        let whole = now.0 >= hour.0 + 25 * HOUR;
-        let inner = self.inner.lock();
-        let lines: Vec<Result<Inbound>> = inner
-            .carried
-            .iter()
-            .filter(|carried| (hour.0..hour.0 + HOUR).contains(&carried.at.0))
-            .enumerate()
-            .filter(|(n, _)| whole || n % 2 == 0)
-            .map(|(_, carried)| Ok(inbound(carried)))
-            .collect();
-        if lines.is_empty() {
-            return Ok(HistoryFile::Absent);
-        }
-        Ok(HistoryFile::Ready(HourFile { bytes: 1, digest: [0; 32], lines: Box::new(lines.into_iter()) }))
     }
 }
