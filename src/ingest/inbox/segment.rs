@@ -97,7 +97,7 @@ impl Live {
                 // The cheap question first: it is asked of every byte.
                 if (!after_sync || frame::is_after_sync(head))
                     && frame::is_marked(head, self.serial, offset)
-                    && self.read(offset, until, FRAME_HEADER)?.frames.first().is_some()
+                    && !self.read(offset, until, FRAME_HEADER)?.frames.is_empty()
                 {
                     return Ok(Some(offset));
                 }
