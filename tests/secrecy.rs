@@ -82,8 +82,15 @@ async fn business(sidecar: &Sidecar, vendors: &Vendors, told: &mut String) {
     }
     let other = json!({"from": "alice", "to": {"user": "bob"}, "body": text("other"), "client_message_id": "order-1"});
     call(sidecar, Method::POST, "/v1/messages", Some(&other), told).await;
-    let unsupported = json!({"from": "alice", "to": {"user": "bob"}, "body": {"type": PRIVATE, "text": PRIVATE}});
-    call(sidecar, Method::POST, "/v1/messages", Some(&unsupported), told).await;
+    for (body, ttl) in [
+        (json!({"type": "hologram", "text": PRIVATE}), json!(1000)),
+        (json!({"type": "text", "text": {"x": PRIVATE}}), json!(1000)),
+        (json!(PRIVATE), json!(1000)),
+        (text("wrong"), json!(PRIVATE)),
+    ] {
+        let wrong = json!({"from": "alice", "to": {"user": "bob"}, "body": body, "ttl_ms": ttl});
+        call(sidecar, Method::POST, "/v1/messages", Some(&wrong), told).await;
+    }
     let broken = format!("{{\"from\":\"alice\",\"body\":{{\"type\":\"text\",\"text\":\"{PRIVATE}");
     let answer = sidecar.request(Method::POST, "/v1/messages").body(broken).send().await.unwrap();
     told.push_str(&answer.text().await.unwrap());

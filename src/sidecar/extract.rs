@@ -25,12 +25,24 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
             let path = error.path().to_string();
             let field = if path == "." { "body".to_owned() } else { path };
-            Problem::new(StatusCode::BAD_REQUEST, "invalid_input", format!("{field}: {}", error.inner()))
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_input",
+                format!("{field}: {}", without_values(&error.inner().to_string())),
+            )
         })?;
         deserializer
             .end()
             .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_input", format!("body: {error}")))?;
         Ok(Self(value))
+    }
+}
+
+/// What a parser found wrong, without the text it found: that may be what a message says.
+fn without_values(fault: &str) -> String {
+    match (fault.find("string \""), fault.rfind("\", expected")) {
+        (Some(from), Some(to)) if from < to => format!("{}a string{}", &fault[..from], &fault[to + 1..]),
+        _ => fault.to_owned(),
     }
 }
 
