@@ -34,17 +34,43 @@ enum Adapter {
 }
 
 impl Adapter {
-    fn parse(alias: &ProviderId, config: &ProviderConfig) -> Result<Self, Vec<ConfigFault>> {
+    /// The settings as the adapter understands them, and what is wrong with them; with faults, stand-ins are in it.
+    fn read(alias: &ProviderId, config: &ProviderConfig) -> (Option<Self>, Vec<ConfigFault>) {
         let path = format!("providers.{alias}");
-        match config.kind.as_str() {
+        let (adapter, mut faults): (Option<Self>, Vec<ConfigFault>) = match config.kind.as_str() {
             #[cfg(feature = "huanxin")]
-            switchboard_huanxin::KIND => settings(&path, config).map(|config| Self::Huanxin(Box::new(config))),
+            switchboard_huanxin::KIND => {
+                let (config, faults) = settings(&path, config);
+                (config.map(|config| Self::Huanxin(Box::new(config))), faults)
+            }
             #[cfg(feature = "rongcloud")]
-            switchboard_rongcloud::VENDOR => settings(&path, config).map(|config| Self::RongCloud(Box::new(config))),
-            _ => Err(vec![
-                ConfigFault::new(format!("{path}.kind"), "this build has no such adapter")
-                    .with_hint(format!("one of {}", KINDS.join(", "))),
-            ]),
+            switchboard_rongcloud::VENDOR => {
+                let (config, faults) = settings(&path, config);
+                (config.map(|config| Self::RongCloud(Box::new(config))), faults)
+            }
+            _ => {
+                let fault = ConfigFault::new(format!("{path}.kind"), "this build has no such adapter");
+                (None, vec![fault.with_hint(format!("one of {}", KINDS.join(", ")))])
+            }
+        };
+        for text in adapter.iter().flat_map(Self::faults) {
+            let (field, problem) = text.split_once(": ").unwrap_or(("", &text));
+            let fault = ConfigFault::new(format!("{path}.{field}").trim_end_matches('.'), problem);
+            if !faults.iter().any(|told| told.path == fault.path) {
+                faults.push(fault);
+            }
+        }
+        (adapter, faults)
+    }
+
+    /// What the adapter finds wrong between its settings: `field: problem`.
+    fn faults(&self) -> Vec<String> {
+        // Without an adapter there is nothing to match, which only a place can say.
+        match *self {
+            #[cfg(feature = "huanxin")]
+            Self::Huanxin(ref config) => config.faults(),
+            #[cfg(feature = "rongcloud")]
+            Self::RongCloud(ref config) => config.faults(),
         }
     }
 
@@ -58,16 +84,20 @@ impl Adapter {
     }
 }
 
-fn settings<T: DeserializeOwned>(path: &str, config: &ProviderConfig) -> Result<T, Vec<ConfigFault>> {
+fn settings<T: DeserializeOwned>(path: &str, config: &ProviderConfig) -> (Option<T>, Vec<ConfigFault>) {
     crate::config::deserialize_section(path, Value::Object(config.settings.clone()))
 }
 
 /// Whether the adapter takes these settings, and which app they name. Nothing is contacted.
 pub(crate) fn check(alias: &ProviderId, config: &ProviderConfig) -> Result<App, Vec<ConfigFault>> {
     let at = |error: Error| vec![ConfigFault::new(format!("providers.{alias}"), error.message().to_owned())];
-    let adapter = Adapter::parse(alias, config)?;
-    let provider = adapter.build(Arc::new(crate::clock::SystemClock)).map_err(at)?;
-    Ok(provider.app().clone())
+    match Adapter::read(alias, config) {
+        (Some(adapter), faults) if faults.is_empty() => {
+            let provider = adapter.build(Arc::new(crate::clock::SystemClock)).map_err(at)?;
+            Ok(provider.app().clone())
+        }
+        (_, faults) => Err(faults),
+    }
 }
 
 /// The provider behind an alias.
@@ -76,11 +106,15 @@ pub(crate) fn provider(
     config: &ProviderConfig,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn Provider>> {
-    let adapter = Adapter::parse(alias, config).map_err(|faults| {
-        let text: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        Error::new(ErrorKind::Config, text.join("; "))
-    })?;
-    adapter.build(clock).map_err(|error| error.with_provider(alias.clone()))
+    match Adapter::read(alias, config) {
+        (Some(adapter), faults) if faults.is_empty() => {
+            adapter.build(clock).map_err(|error| error.with_provider(alias.clone()))
+        }
+        (_, faults) => {
+            let text: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            Err(Error::new(ErrorKind::Config, text.join("; ")))
+        }
+    }
 }
 
 /// The store a URL names.

@@ -5,7 +5,7 @@ use std::fmt;
 use switchboard_contract::{Error, ErrorKind};
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ConfigFault {
     /// The setting, such as `providers.main.app_key`; empty when the file as a whole is meant.
     pub path: String,

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use switchboard_contract::{Error, ErrorKind};
 
 use super::faults::{ConfigFault, ConfigFaults};
 use super::sections::Config;
+use super::tolerant::{deserialize, join, segments};
 
-/// A file full of nonsense is told about up to here.
-const MAX_FAULTS: usize = 64;
+const PREFIX: &str = "SWITCHBOARD";
+const SEPARATOR: &str = "__";
 
 impl Config {
     /// Reads a TOML file and lays the environment (`SWITCHBOARD__SERVER__LISTEN=…`) over it.
@@ -38,7 +38,10 @@ fn load(text: &str, source: &str, with_environment: bool) -> Result<Config, Conf
     let lines = Lines::of(text);
     let report = |mut faults: Vec<ConfigFault>| {
         for fault in &mut faults {
-            fault.line = fault.line.or_else(|| lines.line_of(&fault.path));
+            match with_environment.then(|| variable_of(&fault.path)).flatten() {
+                Some(variable) => fault.problem = format!("{} (set by {variable})", fault.problem),
+                None => fault.line = fault.line.or_else(|| lines.line_of(&fault.path)),
+            }
         }
         faults.sort_by_key(|fault| (fault.line.unwrap_or(usize::MAX), fault.path.clone()));
         ConfigFaults { source: source.to_owned(), faults }
@@ -49,7 +52,11 @@ fn load(text: &str, source: &str, with_environment: bool) -> Result<Config, Conf
     resolve_secrets(&mut tree, "", &mut faults);
     let config: Option<Config> = deserialize(tree, &mut faults);
     if let Some(config) = &config {
-        super::validate::check(config, &mut faults);
+        let mut between = Vec::new();
+        super::validate::check(config, &mut between);
+        // A stand-in for what is wrong or missing says nothing new.
+        between.retain(|fault| !faults.iter().any(|told| told.path == fault.path));
+        faults.extend(between);
     }
     match config {
         Some(config) if faults.is_empty() => Ok(config),
@@ -66,14 +73,26 @@ fn merged(text: &str, with_environment: bool) -> Result<Value, ConfigFault> {
     }
     let mut builder = config::Config::builder().add_source(config::File::from_str(text, config::FileFormat::Toml));
     if with_environment {
-        builder = builder.add_source(
-            config::Environment::with_prefix("SWITCHBOARD").prefix_separator("__").separator("__").try_parsing(true),
-        );
+        // Values stay texts: what looks like a number may be a secret. Where a number is wanted, the text is read as one.
+        builder = builder
+            .add_source(config::Environment::with_prefix(PREFIX).prefix_separator(SEPARATOR).separator(SEPARATOR));
     }
     builder
         .build()
         .and_then(config::Config::try_deserialize::<Value>)
         .map_err(|error| ConfigFault::new("", error.to_string()))
+}
+
+/// The variable of the environment that gave the setting at `path`, or something inside it.
+fn variable_of(path: &str) -> Option<String> {
+    let name = segments(path).iter().fold(PREFIX.to_owned(), |name, part| name + SEPARATOR + &part.to_uppercase());
+    std::env::vars_os()
+        .filter_map(|(variable, _)| variable.into_string().ok())
+        .find(|variable| {
+            let rest = variable.to_uppercase();
+            rest.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with(SEPARATOR))
+        })
+        .filter(|_| !path.is_empty())
 }
 
 /// Replaces every `{ env = "…" }` and `{ file = "…" }` by what it names.
@@ -118,113 +137,6 @@ fn resolve_reference(map: &Map<String, Value>, path: &str) -> Option<Result<Stri
                 .map_err(|error| ConfigFault::new(path, format!("the file {name} cannot be read: {error}"))),
         ),
         _ => None,
-    }
-}
-
-/// One section, with every fault in it told under `path`.
-#[cfg_attr(
-    not(any(feature = "huanxin", feature = "rongcloud")),
-    allow(dead_code, reason = "adapters read their own section with it")
-)]
-pub(crate) fn deserialize_section<T: DeserializeOwned>(path: &str, tree: Value) -> Result<T, Vec<ConfigFault>> {
-    let mut faults = Vec::new();
-    let section = deserialize(tree, &mut faults);
-    for fault in &mut faults {
-        fault.path = join(path, &fault.path);
-    }
-    section.filter(|_| faults.is_empty()).ok_or(faults)
-}
-
-/// Deserialises again and again, taking out what is wrong each time, so that one run tells every fault.
-fn deserialize<T: DeserializeOwned>(mut tree: Value, faults: &mut Vec<ConfigFault>) -> Option<T> {
-    while faults.len() < MAX_FAULTS {
-        let error = match serde_path_to_error::deserialize::<_, T>(tree.clone()) {
-            Ok(config) => return Some(config),
-            Err(error) => error,
-        };
-        let message = error.inner().to_string();
-        let mut path = error.path().to_string();
-        if path == "." {
-            path.clear();
-        }
-        if let Some(unknown) = quoted(&message, "unknown field `") {
-            // The path already ends in the field where serde knows it.
-            if path.rsplit('.').next() != Some(unknown) {
-                path = join(&path, unknown);
-            }
-        }
-        faults.push(fault_of(&path, &message));
-        if !remove(&mut tree, &path) {
-            break;
-        }
-    }
-    None
-}
-
-fn fault_of(path: &str, message: &str) -> ConfigFault {
-    if let Some(unknown) = quoted(message, "unknown field `") {
-        let known: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
-        let close = known
-            .iter()
-            .map(|name| (strsim::damerau_levenshtein(name, unknown), *name))
-            .filter(|(distance, _)| *distance <= 3)
-            .min();
-        let hint = match close {
-            Some((_, name)) => format!("did you mean `{name}`?"),
-            None if known.is_empty() => "take it out".to_owned(),
-            None => format!("known here: {}", known.join(", ")),
-        };
-        return ConfigFault::new(path, "is not a setting").with_hint(hint);
-    }
-    if let Some(missing) = quoted(message, "missing field `") {
-        return ConfigFault::new(join(path, missing), "is missing");
-    }
-    // serde quotes offending values in its messages, and a value may be a secret.
-    match message.split_once(", expected ") {
-        Some((_, expected)) => ConfigFault::new(path, format!("must be {expected}")),
-        None => ConfigFault::new(path, message.to_owned()),
-    }
-}
-
-fn quoted<'a>(message: &'a str, before: &str) -> Option<&'a str> {
-    message.split_once(before)?.1.split('`').next()
-}
-
-fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
-}
-
-fn segments(path: &str) -> Vec<String> {
-    path.split('.')
-        .flat_map(|part| part.split('['))
-        .map(|part| part.trim_end_matches(']').to_owned())
-        .filter(|part| !part.is_empty())
-        .collect()
-}
-
-fn remove(tree: &mut Value, path: &str) -> bool {
-    let parts = segments(path);
-    let Some((last, parents)) = parts.split_last() else { return false };
-    let mut at = tree;
-    for part in parents {
-        let next = match at {
-            Value::Object(map) => map.get_mut(part),
-            Value::Array(items) => part.parse::<usize>().ok().and_then(|index| items.get_mut(index)),
-            _ => None,
-        };
-        let Some(next) = next else { return false };
-        at = next;
-    }
-    match at {
-        Value::Object(map) => map.remove(last).is_some(),
-        Value::Array(items) => match last.parse::<usize>() {
-            Ok(index) if index < items.len() => {
-                items.remove(index);
-                true
-            }
-            _ => false,
-        },
-        _ => false,
     }
 }
 

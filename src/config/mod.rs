@@ -6,9 +6,10 @@
 mod faults;
 mod load;
 mod sections;
+mod tolerant;
 mod validate;
 
-pub(crate) use load::deserialize_section;
+pub(crate) use tolerant::deserialize_section;
 
 pub use faults::{ConfigFault, ConfigFaults};
 pub use sections::{

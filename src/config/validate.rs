@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::ExposeSecret;
+use tokio::sync::Semaphore;
 
 use super::faults::ConfigFault;
 use super::sections::Config;
@@ -12,10 +13,65 @@ const MIN_TOKEN_BYTES: usize = 16;
 
 /// Adds what is wrong across the whole tree.
 pub(super) fn check(config: &Config, faults: &mut Vec<ConfigFault>) {
+    server(config, faults);
     tokens(config, faults);
     store(config, faults);
+    parts(config, faults);
     routing(config, faults);
     providers(config, faults);
+}
+
+fn server(config: &Config, faults: &mut Vec<ConfigFault>) {
+    let limits = [
+        ("max_calls_per_token", config.server.max_calls_per_token),
+        ("max_streams_per_token", config.server.max_streams_per_token),
+    ];
+    for (name, limit) in limits {
+        if !(1..=Semaphore::MAX_PERMITS).contains(&limit) {
+            let problem = format!("must be between 1 and {}", Semaphore::MAX_PERMITS);
+            faults.push(ConfigFault::new(format!("server.{name}"), problem));
+        }
+    }
+}
+
+/// What the parts of the engine say of their own settings.
+fn parts(config: &Config, faults: &mut Vec<ConfigFault>) {
+    let hub = &config.hub;
+    for (good, name, problem) in [
+        (hub.shards >= 1, "shards", "must be at least 1"),
+        (!hub.poll.is_zero(), "poll", "must not be zero"),
+        (!hub.retry_base.is_zero(), "retry_base", "must not be zero"),
+        (hub.retry_base <= hub.retry_cap, "retry_cap", "must not be below retry_base"),
+    ] {
+        if !good {
+            faults.push(ConfigFault::new(format!("hub.{name}"), problem));
+        }
+    }
+    for outcome in [config.ingest.check(), config.ingest.inbox.check(), config.sending.validate()] {
+        if let Err(error) = outcome {
+            faults.extend(told(error.message()));
+        }
+    }
+}
+
+/// The faults in a part's own words: `section.field: problem`, or `section: field problem; field problem`.
+fn told(message: &str) -> Vec<ConfigFault> {
+    let Some((place, problems)) = message.split_once(": ") else { return vec![ConfigFault::new("", message)] };
+    match place.split_once('.') {
+        Some(_) => {
+            // Where one problem names several fields, the first gives the line.
+            let (first, others) = place.split_once(", ").unwrap_or((place, ""));
+            let problem = if others.is_empty() { problems.to_owned() } else { format!("(and {others}) {problems}") };
+            vec![ConfigFault::new(first, problem)]
+        }
+        None => problems
+            .split("; ")
+            .map(|problem| {
+                let (field, problem) = problem.split_once(' ').unwrap_or(("", problem));
+                ConfigFault::new(format!("{place}.{field}"), problem)
+            })
+            .collect(),
+    }
 }
 
 fn tokens(config: &Config, faults: &mut Vec<ConfigFault>) {

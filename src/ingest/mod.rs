@@ -47,7 +47,7 @@ pub use config::IngestConfig;
 pub use digest::digest;
 pub use echo::{Echo, EchoBook, EchoCandidate, NoEchoes};
 pub use health::WeakIngest;
-pub use receive::CallbackAnswer;
+pub use receive::{CallbackAnswer, Unread};
 
 use crate::identity::{Identity, Provisioner};
 use aside::Aside;

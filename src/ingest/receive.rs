@@ -26,6 +26,15 @@ pub struct CallbackAnswer {
     pub body: Bytes,
 }
 
+/// Why a callback's body could not be read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// It is larger than configured.
+    TooLarge,
+    /// The connection broke.
+    Broken,
+}
+
 impl CallbackAnswer {
     fn plain(status: u16, text: &'static str) -> Self {
         Self { status, content_type: TEXT, body: Bytes::from_static(text.as_bytes()) }
@@ -59,6 +68,25 @@ impl Ingest {
         let answer = self.answer(&source, codec, raw).await;
         source.replies.record(started.elapsed());
         answer
+    }
+
+    /// Counts a callback for `alias` whose body could not be read, and says what to answer: 413, 400, or 404 when
+    /// there is no such provider.
+    pub fn refuse_unread(&self, alias: &ProviderId, unread: Unread) -> CallbackAnswer {
+        let (status, outcome, text) = match unread {
+            Unread::TooLarge => (413, "too_large", "the body is too large"),
+            Unread::Broken => (400, "broken", "the body ended early"),
+        };
+        match self.core().sources.by_alias(alias) {
+            Some(source) => {
+                source.count(outcome);
+                CallbackAnswer::plain(status, text)
+            }
+            None => {
+                metrics::counter!("switchboard_ingest_unknown_provider_total").increment(1);
+                CallbackAnswer::plain(404, "no such provider")
+            }
+        }
     }
 
     async fn answer(&self, source: &Source, codec: &dyn CallbackCodec, raw: RawCallback) -> CallbackAnswer {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, State};
@@ -69,27 +70,46 @@ impl Tokens {
     }
 }
 
-/// Who calls.
+/// What a call needs, as a type: a handler's signature says it, and it is checked before anything else of the call is
+/// read.
+pub(super) trait Needs: Send + Sync {
+    /// The scope.
+    const SCOPE: Scope;
+}
+
+macro_rules! needs {
+    ($($name:ident: $what:literal;)*) => {
+        $(
+            #[doc = $what]
+            #[derive(Debug)]
+            pub(super) enum $name {}
+
+            impl Needs for $name {
+                const SCOPE: Scope = Scope::$name;
+            }
+        )*
+    };
+}
+
+needs! {
+    Messages: "The scope `messages`.";
+    Subscribe: "The scope `subscribe`.";
+    History: "The scope `history`.";
+    Admin: "The scope `admin`.";
+}
+
+/// Who calls, with a token that has the scope.
 #[derive(Debug)]
-pub(super) struct Caller {
+pub(super) struct Caller<S> {
     token: Arc<Token>,
     /// Held for as long as the call lasts.
     _permit: OwnedSemaphorePermit,
+    needs: PhantomData<S>,
 }
 
-impl Caller {
+impl<S: Needs> Caller<S> {
     pub(super) fn tenant(&self) -> &TenantId {
         &self.token.tenant
-    }
-
-    /// Refuses a caller without the scope.
-    pub(super) fn needs(&self, scope: Scope) -> Result<(), Problem> {
-        if self.token.scopes.contains(&scope) {
-            return Ok(());
-        }
-        let name =
-            serde_json::to_value(scope).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
-        Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", format!("the token lacks the scope {name}")))
     }
 
     /// A place among the token's open streams; held while the stream is open.
@@ -102,7 +122,16 @@ impl Caller {
     }
 }
 
-impl FromRequestParts<AppState> for Caller {
+fn check_scope(token: &Token, scope: Scope) -> Result<(), Problem> {
+    if token.scopes.contains(&scope) {
+        return Ok(());
+    }
+    metrics::counter!("switchboard_api_refused_total", "reason" => "forbidden").increment(1);
+    let name = serde_json::to_value(scope).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
+    Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", format!("the token lacks the scope {name}")))
+}
+
+impl<S: Needs> FromRequestParts<AppState> for Caller<S> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
@@ -112,10 +141,11 @@ impl FromRequestParts<AppState> for Caller {
             metrics::counter!("switchboard_api_refused_total", "reason" => "unauthorized").increment(1);
             return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "a valid bearer token is needed"));
         };
+        check_scope(&token, S::SCOPE)?;
         let Ok(permit) = token.calls.clone().try_acquire_owned() else {
             metrics::counter!("switchboard_api_refused_total", "reason" => "too_many").increment(1);
             return Err(Problem::too_many("this token has too many calls in flight"));
         };
-        Ok(Self { token, _permit: permit })
+        Ok(Self { token, _permit: permit, needs: PhantomData })
     }
 }

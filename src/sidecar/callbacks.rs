@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use switchboard_contract::{ProviderId, RawCallback};
 
+use crate::ingest::{CallbackAnswer, Unread};
 use crate::switchboard::Switchboard;
 
 /// `POST /callbacks/{provider}` and everything below it.
@@ -36,9 +37,10 @@ async fn below(
 async fn receive(switchboard: Switchboard, provider: String, path: String, request: Request) -> Response {
     let received_at = switchboard.clock().now();
     let (parts, body) = request.into_parts();
+    let provider = ProviderId::from(provider);
     let body = match read(body, switchboard.ingest().max_body_bytes()).await {
         Ok(body) => body,
-        Err(status) => return status.into_response(),
+        Err(unread) => return answer(switchboard.ingest().refuse_unread(&provider, unread)),
     };
     let headers = parts
         .headers
@@ -47,15 +49,18 @@ async fn receive(switchboard: Switchboard, provider: String, path: String, reque
         .collect();
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let raw = RawCallback { path, query, headers, body, received_at };
-    let answer = switchboard.receive(&ProviderId::from(provider), raw).await;
+    answer(switchboard.receive(&provider, raw).await)
+}
+
+fn answer(answer: CallbackAnswer) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, [(header::CONTENT_TYPE, answer.content_type)], answer.body).into_response()
 }
 
-async fn read(body: Body, limit: usize) -> Result<Bytes, StatusCode> {
+async fn read(body: Body, limit: usize) -> Result<Bytes, Unread> {
     match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(StatusCode::PAYLOAD_TOO_LARGE),
-        Err(_) => Err(StatusCode::BAD_REQUEST),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(Unread::TooLarge),
+        Err(_) => Err(Unread::Broken),
     }
 }

@@ -1,7 +1,7 @@
 //! Conversations and their history.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use switchboard_contract::storage::{ConversationSummary, PageDirection};
@@ -11,10 +11,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::auth::Caller;
-use super::extract::Query;
+use super::auth::{Caller, History};
+use super::extract::{Path, Query};
 use super::problem::Problem;
-use crate::config::Scope;
 use crate::history::{HistoryCursor, Tier};
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
@@ -53,10 +52,9 @@ struct ConversationPage {
 ))]
 async fn list(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<History>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<ConversationPage>, Problem> {
-    caller.needs(Scope::History)?;
     check_limit(query.limit)?;
     let after = query.after.as_deref().map(str::parse::<ConversationId>).transpose()?;
     // One more than asked tells whether there is a next page without promising it by length.
@@ -109,11 +107,10 @@ struct HistoryAnswer {
     responses((status = 200, body = HistoryAnswer), (status = 404, description = "Unknown", body = Problem)))]
 async fn messages(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<History>,
     Path(conversation): Path<String>,
     Query(params): Query<HistoryParams>,
 ) -> Result<Json<HistoryAnswer>, Problem> {
-    caller.needs(Scope::History)?;
     let conversation: ConversationId = conversation.parse()?;
     let mut request = state.switchboard.tenant(caller.tenant().clone()).history(&conversation).limit(params.limit);
     if let Some(tier) = params.tier {

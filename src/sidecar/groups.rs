@@ -1,7 +1,7 @@
 //! Groups and rooms.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use switchboard_contract::storage::GroupRecord;
@@ -11,10 +11,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::auth::Caller;
-use super::extract::{Body, Query};
+use super::auth::{Admin, Caller};
+use super::extract::{Body, Path, Query};
 use super::problem::Problem;
-use crate::config::Scope;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(get, put, remove)).routes(routes!(change_members))
@@ -48,12 +47,11 @@ struct GroupRequest {
     request_body = GroupRequest, responses((status = 204, description = "Written")))]
 async fn put(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Admin>,
     Path(id): Path<String>,
     Query(at): Query<IsRoom>,
     Body(request): Body<GroupRequest>,
 ) -> Result<StatusCode, Problem> {
-    caller.needs(Scope::Admin)?;
     let GroupRequest { name, owner, members } = request;
     let group = GroupRecord { id: GroupId::from(id), room: at.room, name, owner, members };
     state.switchboard.tenant(caller.tenant().clone()).put_group(group).await?;
@@ -65,11 +63,10 @@ async fn put(
     responses((status = 200, body = Object), (status = 404, body = Problem)))]
 async fn get(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Admin>,
     Path(id): Path<String>,
     Query(at): Query<IsRoom>,
 ) -> Result<Json<GroupRecord>, Problem> {
-    caller.needs(Scope::Admin)?;
     let group = state.switchboard.store().group(caller.tenant(), &GroupId::from(id), at.room).await?;
     group.map(Json).ok_or_else(|| Error::new(ErrorKind::NotFound, "no such group").into())
 }
@@ -79,11 +76,10 @@ async fn get(
     responses((status = 204), (status = 404, body = Problem)))]
 async fn remove(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Admin>,
     Path(id): Path<String>,
     Query(at): Query<IsRoom>,
 ) -> Result<StatusCode, Problem> {
-    caller.needs(Scope::Admin)?;
     state.switchboard.tenant(caller.tenant().clone()).remove_group(&GroupId::from(id), at.room).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -105,12 +101,11 @@ struct MembersRequest {
     request_body = MembersRequest, responses((status = 204), (status = 404, body = Problem)))]
 async fn change_members(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Admin>,
     Path(id): Path<String>,
     Query(at): Query<IsRoom>,
     Body(request): Body<MembersRequest>,
 ) -> Result<StatusCode, Problem> {
-    caller.needs(Scope::Admin)?;
     let tenant = state.switchboard.tenant(caller.tenant().clone());
     tenant.change_members(&GroupId::from(id), at.room, &request.add, &request.remove).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -146,10 +141,9 @@ struct GroupPage {
 #[utoipa::path(get, path = "/v1/groups", tag = "groups", params(ListQuery), responses((status = 200, body = GroupPage)))]
 async fn list(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Admin>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<GroupPage>, Problem> {
-    caller.needs(Scope::Admin)?;
     super::conversations::check_limit(query.limit)?;
     let after = query.after.map(GroupId::from);
     let mut groups = state.switchboard.store().groups(caller.tenant(), after.as_ref(), query.limit + 1).await?;

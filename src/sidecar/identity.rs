@@ -9,11 +9,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::auth::Caller;
-use super::extract::Query;
+use super::auth::{Admin, Caller};
+use super::extract::{Query, Text};
 use super::problem::Problem;
 use super::users::AtProvider;
-use crate::config::Scope;
 use crate::identity::Imported;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
@@ -25,10 +24,9 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     responses((status = 200, description = "One JSON object a line: kind, business, vendor", content_type = "application/x-ndjson")))]
 async fn export(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Admin>,
     Query(at): Query<AtProvider>,
 ) -> Result<Response, Problem> {
-    caller.needs(Scope::Admin)?;
     let provider = state.switchboard.tenant(caller.tenant().clone()).provider(at.provider.as_ref())?;
     let lines = state.switchboard.identity().export(caller.tenant(), provider.app());
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], AnswerBody::from_stream(lines)).into_response())
@@ -40,11 +38,10 @@ async fn export(
     responses((status = 200, description = "How many pairs are in force, and which lines were left out", body = Object)))]
 async fn import(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Admin>,
     Query(at): Query<AtProvider>,
-    lines: String,
+    Text(lines): Text,
 ) -> Result<Json<Imported>, Problem> {
-    caller.needs(Scope::Admin)?;
     let provider = state.switchboard.tenant(caller.tenant().clone()).provider(at.provider.as_ref())?;
     Ok(Json(state.switchboard.identity().import(caller.tenant(), provider.app(), &lines).await?))
 }

@@ -1,7 +1,7 @@
 //! Sending, looking at sends, recalling and cancelling.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use switchboard_contract::storage::{Recipients, Variant};
@@ -13,10 +13,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::auth::Caller;
-use super::extract::{Body, Query, id};
+use super::auth::{Caller, Messages};
+use super::extract::{Body, Path, Query, id};
 use super::problem::Problem;
-use crate::config::Scope;
 use crate::sending::{Outgoing, RedriveRisk, SendView};
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
@@ -103,10 +102,9 @@ struct SentMessage {
 ))]
 async fn send(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Messages>,
     Body(request): Body<SendRequest>,
 ) -> Result<(StatusCode, Json<SendAnswer>), Problem> {
-    caller.needs(Scope::Messages)?;
     let outgoing = Outgoing {
         from: request.from,
         to: request.to,
@@ -174,10 +172,9 @@ impl From<Variant> for VariantAnswer {
 ))]
 async fn message(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Messages>,
     Path(message): Path<String>,
 ) -> Result<Json<MessageAnswer>, Problem> {
-    caller.needs(Scope::Messages)?;
     let message: MessageId = id("id", &message)?;
     let trace = state.switchboard.tenant(caller.tenant().clone()).trace(message).await?;
     let trace = trace.ok_or_else(|| unknown("message"))?;
@@ -191,19 +188,18 @@ async fn message(
     }))
 }
 
-/// Withdraws a message.
+/// Withdraws a message: at its vendor, or before it leaves.
 #[utoipa::path(post, path = "/v1/messages/{id}/recall", tag = "messages", params(("id" = String, Path)), responses(
     (status = 204, description = "Withdrawn"),
     (status = 404, description = "Unknown", body = Problem),
-    (status = 409, description = "Not yet accepted by the vendor; cancel it instead", body = Problem),
+    (status = 409, description = "It is on its way; repeat this when its outcome is known", body = Problem),
     (status = 422, description = "The vendor says it is too late", body = Problem),
 ))]
 async fn recall(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Messages>,
     Path(message): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    caller.needs(Scope::Messages)?;
     let message: MessageId = id("id", &message)?;
     state.switchboard.tenant(caller.tenant().clone()).recall(message).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -228,11 +224,10 @@ struct RedriveQuery {
 ))]
 async fn redrive(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Messages>,
     Path(message): Path<String>,
     Query(query): Query<RedriveQuery>,
 ) -> Result<(StatusCode, Json<SendView>), Problem> {
-    caller.needs(Scope::Messages)?;
     let message: MessageId = id("id", &message)?;
     let risk = if query.may_arrive_twice { RedriveRisk::MayArriveTwice } else { RedriveRisk::None };
     let view = state.switchboard.tenant(caller.tenant().clone()).redrive(message, risk).await?;
@@ -246,10 +241,9 @@ async fn redrive(
 ))]
 async fn send_view(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Messages>,
     Path(send): Path<String>,
 ) -> Result<Json<SendView>, Problem> {
-    caller.needs(Scope::Messages)?;
     let send: SendId = id("id", &send)?;
     let view = state.switchboard.sending().status(caller.tenant(), send).await?;
     view.map(Json).ok_or_else(|| unknown("send"))
@@ -262,10 +256,9 @@ async fn send_view(
 ))]
 async fn cancel(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Messages>,
     Path(send): Path<String>,
 ) -> Result<Json<SendView>, Problem> {
-    caller.needs(Scope::Messages)?;
     let send: SendId = id("id", &send)?;
     Ok(Json(state.switchboard.tenant(caller.tenant().clone()).cancel(send).await?))
 }

@@ -19,6 +19,7 @@ mod users;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::response::{IntoResponse, Response};
 
 use crate::config::{ServerConfig, TokenConfig};
 use crate::switchboard::Switchboard;
@@ -60,10 +61,22 @@ impl Switchboard {
             .layer(axum::extract::DefaultBodyLimit::max(server.max_body_bytes))
             .merge(self.callback_routes())
             .fallback(not_found)
-            .layer(tower_http::catch_panic::CatchPanicLayer::new())
+            .method_not_allowed_fallback(not_allowed)
+            .layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
     }
 }
 
 async fn not_found() -> Problem {
     Problem::new(axum::http::StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+}
+
+async fn not_allowed() -> Problem {
+    let status = axum::http::StatusCode::METHOD_NOT_ALLOWED;
+    Problem::new(status, "method_not_allowed", "this path takes other methods")
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a handler panicked");
+    Problem::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "internal", "this is a fault of the sidecar")
+        .into_response()
 }

@@ -8,9 +8,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::auth::Caller;
+use super::auth::{Admin, Caller};
 use super::problem::Problem;
-use crate::config::Scope;
 use crate::switchboard::ProviderView;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
@@ -27,8 +26,7 @@ struct ProviderList {
 
 /// Lists the tenant's providers with their capabilities and open sends.
 #[utoipa::path(get, path = "/v1/providers", tag = "providers", responses((status = 200, body = ProviderList)))]
-async fn list(State(state): State<AppState>, caller: Caller) -> Result<Json<ProviderList>, Problem> {
-    caller.needs(Scope::Admin)?;
+async fn list(State(state): State<AppState>, caller: Caller<Admin>) -> Result<Json<ProviderList>, Problem> {
     let mut providers = state.switchboard.providers().await?;
     providers.retain(|provider| provider.tenant == *caller.tenant());
     Ok(Json(ProviderList { providers }))

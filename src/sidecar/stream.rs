@@ -3,9 +3,9 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -19,10 +19,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::auth::Caller;
+use super::auth::{Caller, Subscribe};
+use super::extract::Path;
 use super::problem::Problem;
 use super::subscribers::NackBody;
-use crate::config::Scope;
 use crate::hub::{AckRequest, Batch, DeliveryId, Hub, Subscription, WorkerOptions};
 
 /// A peer that takes nothing for this long is gone; it goes on from its last acknowledgement when it comes back.
@@ -57,12 +57,11 @@ pub(super) fn raw_json(json: &[u8]) -> Result<Box<RawValue>, Problem> {
         (status = 404, body = Problem), (status = 429, description = "Too many open streams", body = Problem)))]
 async fn open(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Subscribe>,
     Path(name): Path<String>,
     headers: HeaderMap,
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    caller.needs(Scope::Subscribe)?;
     let permit = caller.stream_permit()?;
     let (tenant, name) = (caller.tenant().clone(), SubscriberName::from(name));
     let hub = state.switchboard.hub().clone();

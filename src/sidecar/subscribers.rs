@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -14,10 +14,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::auth::Caller;
-use super::extract::{Body, Query};
+use super::auth::{Caller, Subscribe};
+use super::extract::{Body, Path, Query};
 use super::problem::Problem;
-use crate::config::Scope;
 use crate::hub::{AckOutcome, AckRequest, DeliveryId, NackRequest, PullRequest, Recovery, SubscriberView};
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
@@ -42,8 +41,7 @@ struct SubscriberList {
 
 /// Lists subscribers with their state, lag and what is in flight.
 #[utoipa::path(get, path = "/v1/subscribers", tag = "subscribers", responses((status = 200, body = SubscriberList)))]
-async fn list(State(state): State<AppState>, caller: Caller) -> Result<Json<SubscriberList>, Problem> {
-    caller.needs(Scope::Subscribe)?;
+async fn list(State(state): State<AppState>, caller: Caller<Subscribe>) -> Result<Json<SubscriberList>, Problem> {
     let subscribers = state.switchboard.hub().list(caller.tenant()).await?;
     Ok(Json(SubscriberList { subscribers }))
 }
@@ -55,11 +53,10 @@ async fn list(State(state): State<AppState>, caller: Caller) -> Result<Json<Subs
         (status = 400, description = "A field is wrong", body = Problem)))]
 async fn put(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Subscribe>,
     Path(name): Path<String>,
     Body(spec): Body<SubscriberSpec>,
 ) -> Result<StatusCode, Problem> {
-    caller.needs(Scope::Subscribe)?;
     let new = state.switchboard.hub().put(caller.tenant(), &SubscriberName::from(name), spec).await?;
     Ok(if new { StatusCode::CREATED } else { StatusCode::OK })
 }
@@ -69,10 +66,9 @@ async fn put(
     responses((status = 200, body = Object), (status = 404, body = Problem)))]
 async fn get(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Subscribe>,
     Path(name): Path<String>,
 ) -> Result<Json<SubscriberView>, Problem> {
-    caller.needs(Scope::Subscribe)?;
     Ok(Json(state.switchboard.hub().get(caller.tenant(), &SubscriberName::from(name)).await?))
 }
 
@@ -81,10 +77,9 @@ async fn get(
     responses((status = 204), (status = 404, body = Problem)))]
 async fn remove(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Subscribe>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    caller.needs(Scope::Subscribe)?;
     if state.switchboard.hub().remove(caller.tenant(), &SubscriberName::from(name)).await? {
         return Ok(StatusCode::NO_CONTENT);
     }
@@ -130,11 +125,10 @@ struct EventPage {
     responses((status = 200, body = EventPage), (status = 404, body = Problem)))]
 async fn pull(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Subscribe>,
     Path(name): Path<String>,
     Query(params): Query<PullParams>,
 ) -> Result<Json<EventPage>, Problem> {
-    caller.needs(Scope::Subscribe)?;
     super::conversations::check_limit(params.limit)?;
     let request = PullRequest {
         cursor: params.cursor,
@@ -187,11 +181,10 @@ impl AckBody {
         (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn ack(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Subscribe>,
     Path(name): Path<String>,
     Body(body): Body<AckBody>,
 ) -> Result<Json<AckOutcome>, Problem> {
-    caller.needs(Scope::Subscribe)?;
     let name = SubscriberName::from(name);
     Ok(Json(state.switchboard.hub().ack(caller.tenant(), &name, body.request()?).await?))
 }
@@ -222,11 +215,10 @@ impl From<NackBody> for NackRequest {
     request_body = NackBody, responses((status = 200, body = Object), (status = 404, body = Problem)))]
 async fn nack(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Subscribe>,
     Path(name): Path<String>,
     Body(body): Body<NackBody>,
 ) -> Result<Json<AckOutcome>, Problem> {
-    caller.needs(Scope::Subscribe)?;
     let name = SubscriberName::from(name);
     Ok(Json(state.switchboard.hub().nack(caller.tenant(), &name, body.into()).await?))
 }
@@ -245,11 +237,10 @@ struct ReplayBody {
     request_body = ReplayBody, responses((status = 204), (status = 404, body = Problem)))]
 async fn replay(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Subscribe>,
     Path(name): Path<String>,
     Body(body): Body<ReplayBody>,
 ) -> Result<StatusCode, Problem> {
-    caller.needs(Scope::Subscribe)?;
     state.switchboard.hub().replay(caller.tenant(), &SubscriberName::from(name), body.from).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -282,10 +273,9 @@ struct ParkedList {
     responses((status = 200, body = ParkedList), (status = 404, body = Problem)))]
 async fn parked(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Subscribe>,
     Path(name): Path<String>,
 ) -> Result<Json<ParkedList>, Problem> {
-    caller.needs(Scope::Subscribe)?;
     let parked = state.switchboard.hub().parked(caller.tenant(), &SubscriberName::from(name)).await?;
     let view = |one: switchboard_contract::storage::ParkedConversation| ParkedView {
         conversation: one.conversation,
@@ -303,10 +293,9 @@ async fn parked(
     responses((status = 204), (status = 404, description = "Not set aside", body = Problem)))]
 async fn redrive(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Subscribe>,
     Path((name, conversation)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    caller.needs(Scope::Subscribe)?;
     let conversation: ConversationId = conversation.parse()?;
     if state.switchboard.hub().redrive(caller.tenant(), &SubscriberName::from(name), &conversation).await? {
         return Ok(StatusCode::NO_CONTENT);

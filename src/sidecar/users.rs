@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use switchboard_contract::storage::UserRecord;
@@ -13,10 +13,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::auth::Caller;
-use super::extract::{Body, Query};
+use super::auth::{Admin, Caller};
+use super::extract::{Body, Path, Query};
 use super::problem::Problem;
-use crate::config::Scope;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -44,7 +43,7 @@ struct AtVendor {
 }
 
 impl AtVendor {
-    async fn find(state: &AppState, caller: &Caller, user: UserId, at: &AtProvider) -> Result<Self, Error> {
+    async fn find(state: &AppState, caller: &Caller<Admin>, user: UserId, at: &AtProvider) -> Result<Self, Error> {
         let provider = state.switchboard.tenant(caller.tenant().clone()).provider(at.provider.as_ref())?;
         let user = state.switchboard.identity().vendor_user(caller.tenant(), &*provider, &user).await?;
         Ok(Self { provider, user })
@@ -60,11 +59,10 @@ impl AtVendor {
     responses((status = 204, description = "Written")))]
 async fn put(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Admin>,
     Path(user): Path<String>,
     Body(profile): Body<UserProfile>,
 ) -> Result<StatusCode, Problem> {
-    caller.needs(Scope::Admin)?;
     state.switchboard.store().put_user(caller.tenant(), &UserRecord { id: UserId::from(user), profile }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -88,11 +86,10 @@ struct LoginAnswer {
     responses((status = 200, body = LoginAnswer)))]
 async fn login(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Admin>,
     Path(user): Path<String>,
     Query(at): Query<AtProvider>,
 ) -> Result<Json<LoginAnswer>, Problem> {
-    caller.needs(Scope::Admin)?;
     let user = UserId::from(user);
     let profile = state.switchboard.store().user(caller.tenant(), &user).await?.map(|user| user.profile);
     let there = AtVendor::find(&state, &caller, user, &at).await?;
@@ -110,11 +107,10 @@ async fn login(
     responses((status = 204), (status = 422, description = "The provider has no such call", body = Problem)))]
 async fn kick(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Admin>,
     Path(user): Path<String>,
     Query(at): Query<AtProvider>,
 ) -> Result<StatusCode, Problem> {
-    caller.needs(Scope::Admin)?;
     let there = AtVendor::find(&state, &caller, UserId::from(user), &at).await?;
     there.users()?.kick(&there.user).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -133,12 +129,11 @@ struct BanRequest {
     request_body = BanRequest, responses((status = 204)))]
 async fn ban(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Admin>,
     Path(user): Path<String>,
     Query(at): Query<AtProvider>,
     Body(request): Body<BanRequest>,
 ) -> Result<StatusCode, Problem> {
-    caller.needs(Scope::Admin)?;
     let there = AtVendor::find(&state, &caller, UserId::from(user), &at).await?;
     there.users()?.ban(&there.user, request.seconds.map(std::time::Duration::from_secs)).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -149,11 +144,10 @@ async fn ban(
     responses((status = 204)))]
 async fn unban(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Admin>,
     Path(user): Path<String>,
     Query(at): Query<AtProvider>,
 ) -> Result<StatusCode, Problem> {
-    caller.needs(Scope::Admin)?;
     let there = AtVendor::find(&state, &caller, UserId::from(user), &at).await?;
     there.users()?.unban(&there.user).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -172,11 +166,10 @@ struct PresenceAnswer {
     responses((status = 200, body = PresenceAnswer)))]
 async fn presence(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Admin>,
     Path(user): Path<String>,
     Query(at): Query<AtProvider>,
 ) -> Result<Json<PresenceAnswer>, Problem> {
-    caller.needs(Scope::Admin)?;
     let there = AtVendor::find(&state, &caller, UserId::from(user), &at).await?;
     let states = there.users()?.presence(std::slice::from_ref(&there.user)).await?;
     Ok(Json(PresenceAnswer { state: states.into_iter().next().unwrap_or(PresenceState::Unknown) }))
@@ -194,11 +187,10 @@ struct OfflineCount {
     responses((status = 200, body = OfflineCount), (status = 422, description = "The vendor does not tell", body = Problem)))]
 async fn offline_count(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Caller<Admin>,
     Path(user): Path<String>,
     Query(at): Query<AtProvider>,
 ) -> Result<Json<OfflineCount>, Problem> {
-    caller.needs(Scope::Admin)?;
     let there = AtVendor::find(&state, &caller, UserId::from(user), &at).await?;
     Ok(Json(OfflineCount { count: there.users()?.offline_count(&there.user).await? }))
 }

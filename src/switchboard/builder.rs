@@ -99,6 +99,7 @@ impl Builder {
             sending.register(alias.clone(), one.tenant.clone(), one.provider.clone(), mode);
         }
         hand_over(&store, &sending, &providers).await?;
+        verify_again(&ingest, &providers).await;
         Ok(Switchboard {
             inner: Arc::new(Inner { store, clock, identity, provisioner, hub, ingest, sending, providers }),
         })
@@ -115,6 +116,23 @@ impl EvidenceSink for Evidence {
     async fn submit(&self, tenant: &TenantId, alias: &ProviderId, origin: Origin, items: Vec<Inbound>) -> Result<()> {
         let closed = || Error::new(ErrorKind::Closed, "the way in is closed");
         self.0.upgrade().ok_or_else(closed)?.submit(tenant, alias, origin, items).await.map(drop)
+    }
+}
+
+/// What was kept for a wrong signature may verify now that a secret was corrected.
+async fn verify_again(ingest: &Ingest, providers: &Providers) {
+    for (alias, one) in providers.iter() {
+        if one.provider.callbacks().is_none() {
+            continue;
+        }
+        match ingest.verify_again(alias).await {
+            Ok(0) => {}
+            Ok(verified) => {
+                tracing::info!(provider = %alias, verified, "callbacks kept for a wrong signature verify now")
+            }
+            // They stay where they are, until the next start.
+            Err(error) => tracing::warn!(provider = %alias, %error, "callbacks kept aside could not be verified again"),
+        }
     }
 }
 

@@ -72,6 +72,10 @@ impl Tenant {
             let size = groups.limits().max_members_per_call.max(1) as usize;
             for (users, made) in [(add, true), (remove, false)] {
                 for chunk in users.chunks(size) {
+                    if made {
+                        // A member who was never heard of at this vendor is made there first.
+                        self.switchboard.provisioner().users(&self.id, &*provider, chunk).await?;
+                    }
                     let mut vendor_users = Vec::with_capacity(chunk.len());
                     for user in chunk {
                         vendor_users.push(self.switchboard.identity().vendor_user(&self.id, &*provider, user).await?);

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "tests; each of them uses a part")]
 
+pub mod callbacks;
+pub mod consumer;
 pub mod notices;
 pub mod sidecar;
 pub mod unsynced;

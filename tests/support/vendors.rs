@@ -45,16 +45,23 @@ impl Vendors {
         Self { huanxin, rongcloud }
     }
 
+    /// The providers at addresses nobody listens on, for tests that only receive.
+    pub fn nowhere() -> String {
+        Self::config_of("http://127.0.0.1:9", "http://127.0.0.1:9")
+    }
+
     /// The providers `huanxin` and `rongcloud`, the first carrying new messages.
     pub fn config(&self) -> String {
+        Self::config_of(&self.huanxin.base_url(), &self.rongcloud.base_url())
+    }
+
+    fn config_of(huanxin: &str, rongcloud: &str) -> String {
         format!(
             "[providers.huanxin]\nkind = \"huanxin\"\napp_key = \"{HUANXIN_APP}\"\nclient_id = \"id\"\n\
-             client_secret = \"secret\"\ncallback_secret = \"{HUANXIN_SECRET}\"\nbase_url = \"{}\"\n\
+             client_secret = \"secret\"\ncallback_secret = \"{HUANXIN_SECRET}\"\nbase_url = \"{huanxin}\"\n\
              [providers.rongcloud]\nkind = \"rongcloud\"\napp_key = \"{RONGCLOUD_APP}\"\n\
-             app_secret = \"{RONGCLOUD_SECRET}\"\nbase_url = \"{}\"\ncallbacks = {{ server_messages = true }}\n\
-             [routing]\ndefault = \"huanxin\"\n",
-            self.huanxin.base_url(),
-            self.rongcloud.base_url(),
+             app_secret = \"{RONGCLOUD_SECRET}\"\nbase_url = \"{rongcloud}\"\ncallbacks = {{ server_messages = true }}\n\
+             [routing]\ndefault = \"huanxin\"\n"
         )
     }
 

@@ -70,7 +70,11 @@ impl InboxConfig {
         segment.min(self.max_pending_bytes).saturating_sub(SEGMENT_HEADER + FRAME_HEADER)
     }
 
-    fn check(&self) -> Result<()> {
+    /// Checks the values against each other.
+    ///
+    /// # Errors
+    /// `Config`, naming the field.
+    pub fn check(&self) -> Result<()> {
         let wrong = |what: &str| Err(Error::new(ErrorKind::Config, format!("ingest.inbox.{what}")));
         if !(64 << 10..=1 << 30).contains(&self.segment_bytes) {
             return wrong("segment_bytes: must be between 64 KiB and 1 GiB");
