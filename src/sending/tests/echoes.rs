@@ -82,7 +82,6 @@ async fn ingest(world: &World, path: &std::path::Path, book: Arc<dyn EchoBook>) 
         segment_bytes: 256 << 10,
         capacity_bytes: 1 << 20,
         max_pending_bytes: 256 << 10,
-        ..InboxConfig::default()
     };
     let config = IngestConfig { inbox, max_body_bytes: 64 << 10, ..IngestConfig::default() };
     Ingest::open(config, store, identity, provisioner, book, world.clock.clone()).await.unwrap()
