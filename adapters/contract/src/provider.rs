@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use crate::body::{Body, Ext};
-use crate::callback::CallbackCodec;
+use crate::callback::{CallbackCodec, RawCallback};
 use crate::conversation::ConversationKind;
 use crate::error::Result;
 use crate::event::PresenceState;
@@ -62,6 +62,11 @@ pub trait Provider: fmt::Debug + Send + Sync {
         None
     }
 
+    /// A connection of the adapter's own, over which comes what other vendors send as callbacks.
+    fn link(&self) -> Option<&dyn Link> {
+        None
+    }
+
     /// Everything this provider can do, as data.
     fn capabilities(&self) -> Capabilities {
         Capabilities {
@@ -74,6 +79,24 @@ pub trait Provider: fmt::Debug + Send + Sync {
             groups: self.groups().map(Groups::limits),
         }
     }
+}
+
+/// A connection the adapter holds, over which comes what other vendors send as callbacks.
+///
+/// What it gives is as trusted or not as any callback: it is verified, kept and decoded in the same way.
+#[async_trait]
+pub trait Link: fmt::Debug + Send + Sync {
+    /// Waits until there is something and returns it in its order; nothing after a while. A call acknowledges what
+    /// the one before it returned; what was never acknowledged comes again, also after a restart. One caller at a
+    /// time. Dropping the future is harmless.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Timeout` or `Storage` while the other side cannot be reached; `Closed` after
+    /// [`close`](Self::close).
+    async fn next(&self) -> Result<Vec<RawCallback>>;
+
+    /// Ends the connection, and with it whatever the adapter runs in this process. Nothing accepted is lost.
+    async fn close(&self);
 }
 
 /// Everything a provider can do. `None` means: not at all.

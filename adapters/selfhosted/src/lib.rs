@@ -8,6 +8,11 @@
 //! generated from the published `proto/gate.proto`.
 
 pub mod frame;
+pub mod gate;
+mod provider;
+pub mod service;
+
+pub use provider::{KIND, Listen, SelfHosted, SelfHostedConfig, Surroundings};
 
 /// The bodies of the packets, generated from `proto/gate.proto`, with their canonical JSON mapping.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated code")]
