@@ -10,8 +10,10 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+#[cfg(feature = "bin")]
+use switchboard_contract::Capabilities;
 use switchboard_contract::storage::Store;
-use switchboard_contract::{App, Clock, Error, ErrorKind, Provider, ProviderId, Result};
+use switchboard_contract::{App, Clock, Error, ErrorKind, Provider, ProviderId, Result, TenantId};
 
 use crate::config::{ConfigFault, ProviderConfig, StoreConfig};
 use crate::store::memory::MemoryStore;
@@ -23,6 +25,8 @@ pub(crate) const KINDS: &[&str] = &[
     switchboard_huanxin::KIND,
     #[cfg(feature = "rongcloud")]
     switchboard_rongcloud::VENDOR,
+    #[cfg(feature = "selfhosted")]
+    switchboard_selfhosted::KIND,
 ];
 
 /// An adapter's settings, understood.
@@ -31,6 +35,8 @@ enum Adapter {
     Huanxin(Box<switchboard_huanxin::HuanxinConfig>),
     #[cfg(feature = "rongcloud")]
     RongCloud(Box<switchboard_rongcloud::RongCloudConfig>),
+    #[cfg(feature = "selfhosted")]
+    SelfHosted(Box<switchboard_selfhosted::SelfHostedConfig>),
 }
 
 impl Adapter {
@@ -41,6 +47,8 @@ impl Adapter {
             switchboard_huanxin::KIND => settings(&path, config).map(|config| Self::Huanxin(Box::new(config))),
             #[cfg(feature = "rongcloud")]
             switchboard_rongcloud::VENDOR => settings(&path, config).map(|config| Self::RongCloud(Box::new(config))),
+            #[cfg(feature = "selfhosted")]
+            switchboard_selfhosted::KIND => settings(&path, config).map(|config| Self::SelfHosted(Box::new(config))),
             _ => Err(vec![
                 ConfigFault::new(format!("{path}.kind"), "this build has no such adapter")
                     .with_hint(format!("one of {}", KINDS.join(", "))),
@@ -48,12 +56,32 @@ impl Adapter {
         }
     }
 
-    fn build(self, clock: Arc<dyn Clock>) -> Result<Arc<dyn Provider>> {
+    /// The app it names. Nothing is started.
+    fn app(self, clock: Arc<dyn Clock>) -> Result<App> {
+        match self {
+            #[cfg(feature = "huanxin")]
+            Self::Huanxin(config) => Ok(config.build(clock)?.app().clone()),
+            #[cfg(feature = "rongcloud")]
+            Self::RongCloud(config) => Ok(config.build(clock)?.app().clone()),
+            #[cfg(feature = "selfhosted")]
+            Self::SelfHosted(config) => Ok(config.app()),
+        }
+    }
+
+    async fn build(
+        self,
+        tenant: &TenantId,
+        store: &Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<dyn Provider>> {
+        let _ = (tenant, store);
         match self {
             #[cfg(feature = "huanxin")]
             Self::Huanxin(config) => Ok(Arc::new(config.build(clock)?)),
             #[cfg(feature = "rongcloud")]
             Self::RongCloud(config) => Ok(Arc::new(config.build(clock)?)),
+            #[cfg(feature = "selfhosted")]
+            Self::SelfHosted(config) => Ok(Arc::new(selfhosted(*config, tenant, store, clock).await?)),
         }
     }
 }
@@ -66,21 +94,55 @@ fn settings<T: DeserializeOwned>(path: &str, config: &ProviderConfig) -> Result<
 pub(crate) fn check(alias: &ProviderId, config: &ProviderConfig) -> Result<App, Vec<ConfigFault>> {
     let at = |error: Error| vec![ConfigFault::new(format!("providers.{alias}"), error.message().to_owned())];
     let adapter = Adapter::parse(alias, config)?;
-    let provider = adapter.build(Arc::new(crate::clock::SystemClock)).map_err(at)?;
-    Ok(provider.app().clone())
+    adapter.app(Arc::new(crate::clock::SystemClock)).map_err(at)
 }
 
-/// The provider behind an alias.
-pub(crate) fn provider(
-    alias: &ProviderId,
-    config: &ProviderConfig,
-    clock: Arc<dyn Clock>,
-) -> Result<Arc<dyn Provider>> {
-    let adapter = Adapter::parse(alias, config).map_err(|faults| {
+fn adapter(alias: &ProviderId, config: &ProviderConfig) -> Result<Adapter> {
+    Adapter::parse(alias, config).map_err(|faults| {
         let text: Vec<String> = faults.iter().map(ToString::to_string).collect();
         Error::new(ErrorKind::Config, text.join("; "))
-    })?;
-    adapter.build(clock).map_err(|error| error.with_provider(alias.clone()))
+    })
+}
+
+/// The provider behind an alias, started.
+pub(crate) async fn provider(
+    alias: &ProviderId,
+    config: &ProviderConfig,
+    store: &Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Provider>> {
+    let built = adapter(alias, config)?.build(&config.tenant, store, clock).await;
+    built.map_err(|error| error.with_provider(alias.clone()))
+}
+
+/// What the provider behind an alias can do. Nothing is contacted, nobody is listened to.
+#[cfg(feature = "bin")]
+pub(crate) async fn capabilities(alias: &ProviderId, config: &ProviderConfig) -> Result<Capabilities> {
+    let mut adapter = adapter(alias, config)?;
+    #[cfg(feature = "selfhosted")]
+    if let Adapter::SelfHosted(config) = &mut adapter {
+        let off = switchboard_selfhosted::Listen(None);
+        (config.websocket, config.tcp) = (off, off);
+    }
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let provider = adapter.build(&config.tenant, &store, Arc::new(crate::clock::SystemClock)).await?;
+    Ok(provider.capabilities())
+}
+
+/// The service of our own, in this process, in this store. Its secret is made once for the installation.
+#[cfg(feature = "selfhosted")]
+async fn selfhosted(
+    config: switchboard_selfhosted::SelfHostedConfig,
+    tenant: &TenantId,
+    store: &Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+) -> Result<switchboard_selfhosted::SelfHosted> {
+    let name = format!("selfhosted/{tenant}/{}/secret", config.app_key);
+    let fresh: [u8; 32] = rand::random();
+    let secret = store.setting_or_insert(&name, &fresh).await?;
+    let log = store.timelines(tenant, &config.app()).await?;
+    let around = switchboard_selfhosted::Surroundings { log, clock, secret, verifier: None, push: None };
+    switchboard_selfhosted::SelfHosted::start(config, around).await
 }
 
 /// The store a URL names.

@@ -7,10 +7,12 @@
 //! [`frame`] is the wire: a 20-byte header, protobuf bodies, and a JSON form of the same. [`proto`] holds the bodies,
 //! generated from the published `proto/gate.proto`.
 
+pub mod client;
 pub mod frame;
 pub mod gate;
 mod provider;
 pub mod service;
+mod transport;
 
 pub use provider::{KIND, Listen, SelfHosted, SelfHostedConfig, Surroundings};
 

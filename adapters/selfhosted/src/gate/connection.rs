@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::listener::{Shared, Stranger};
 use super::session::Session;
-use super::transport::{Lost, Transport};
 use crate::frame::{Body, Command, FrameError, Kind, Packet, decode_body, encode_body, flags};
 use crate::proto;
 use crate::service::Act;
+use crate::transport::{Lost, Transport};
 
 /// Device names longer than this are refused.
 const MAX_DEVICE: usize = 128;

@@ -16,9 +16,9 @@ use tokio_util::task::TaskTracker;
 use super::GateConfig;
 use super::cadence::Cadences;
 use super::connection;
-use super::transport::Transport;
 use crate::proto;
 use crate::service::{RouteKick, Service};
+use crate::transport::Transport;
 
 /// How long a gate that stops waits for its connections to end.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -33,6 +33,13 @@ pub struct Gate {
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate").field("websocket", &self.websocket).field("tcp", &self.tcp).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+        self.shared.service.routes().kick_all(&RouteKick::new(proto::kicked::Reason::Shutdown));
     }
 }
 

@@ -5,7 +5,6 @@ mod connection;
 mod listener;
 mod requests;
 mod session;
-mod transport;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -17,10 +17,10 @@ use switchboard_contract::{ConversationId, Error, ErrorKind, Position, Result, S
 use super::cadence::Cadence;
 use super::connection::{failed, refuse};
 use super::listener::Shared;
-use super::transport::{Lost, Transport};
 use crate::frame::{Body, Command, Kind, Packet, encode_body};
 use crate::proto;
 use crate::service::{Act, Item, Route, RouteKick};
+use crate::transport::{Lost, Transport};
 
 const SHARD: Shard = Shard(0);
 const ME: Worker = Worker(1);
@@ -280,6 +280,10 @@ impl Session {
     async fn answer_pull(&mut self) -> Result<(), End> {
         let Some(Pulling { correlation, limit }) = self.pulling else { return Ok(()) };
         self.store().await;
+        if self.saving {
+            // The page is answered when what it acknowledges is durable.
+            return Ok(());
+        }
         loop {
             let actions = self.apply(Input::Page { worker: ME, cursor: None, max: limit });
             let (entries, read) = self.carry_out(actions).await.map_err(|error| storage_end(&error))?;
@@ -430,8 +434,9 @@ impl Session {
             End::Fault { code, .. } => code,
         };
         metrics::counter!("switchboard_gate_closed_total", "reason" => reason).increment(1);
-        // The place of a device that was taken by its own next connection stays taken.
-        if was_there || matches!(end, End::Kicked(_)) {
+        // A device that is back already under its name has not gone.
+        let back = self.shared.service.routes().of(&user).iter().any(|other| other.device == device);
+        if !back && (was_there || matches!(end, End::Kicked(_))) {
             let class = self.route.class.into();
             let presence = proto::Presence { online: false, device, device_class: class, reason: reason.to_owned() };
             if let Err(error) = self.shared.service.submit(Act::Presence { user, presence }).await {

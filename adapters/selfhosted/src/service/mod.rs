@@ -113,6 +113,12 @@ struct Inner {
     stop: CancellationToken,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Service").field("app", &self.0.app).finish_non_exhaustive()

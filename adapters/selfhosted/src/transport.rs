@@ -8,6 +8,7 @@ use futures::{SinkExt as _, StreamExt as _};
 use switchboard_contract::Clock;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -77,6 +78,14 @@ impl Transport {
         let socket = tokio_tungstenite::accept_hdr_async_with_config(io, choose, Some(limits(limit))).await?;
         let socket = Box::new(socket);
         Ok(if json { Self::Json { socket } } else { Self::Binary { socket, decoder: Decoder::new(limit) } })
+    }
+
+    /// Opens a WebSocket as a client, for binary packets.
+    pub(crate) async fn open_websocket(io: Io, host: &str, limit: u32) -> Result<Self, WebError> {
+        let mut request = format!("ws://{host}/").into_client_request()?;
+        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(BINARY_PROTOCOL));
+        let (socket, _) = tokio_tungstenite::client_async_with_config(request, io, Some(limits(limit))).await?;
+        Ok(Self::Binary { socket: Box::new(socket), decoder: Decoder::new(limit) })
     }
 
     /// The next packet. May be dropped and called again at any time.
