@@ -58,6 +58,7 @@ impl Adapter {
 
     /// The app it names. Nothing is started.
     fn app(self, clock: Arc<dyn Clock>) -> Result<App> {
+        let _ = &clock;
         match self {
             #[cfg(feature = "huanxin")]
             Self::Huanxin(config) => Ok(config.build(clock)?.app().clone()),

@@ -162,3 +162,19 @@ async fn a_gate_that_stops_says_so() {
     assert_eq!(alice.told().await, None);
     stage.phone("alice").await;
 }
+
+#[tokio::test]
+async fn i10_tls_by_configuration_and_only_for_whom_somebody_vouches() {
+    let file = |name: &str| format!("{}/tests/selfhosted/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let settings = json!({ "tls_certificate": file("cert.pem"), "tls_key": file("key.pem") });
+    let stage = Stage::with(settings).await;
+    for endpoint in [stage.tcp(), stage.websocket()] {
+        let connection = Connection::open(&endpoint.clone().secured("gate.test", file("cert.pem"))).await.unwrap();
+        connection.login(stage.login("alice", "phone", DeviceClass::Phone).await).await.unwrap();
+        let other = Connection::open(&endpoint.clone().secured("other.test", file("cert.pem"))).await;
+        assert_eq!(other.unwrap_err().kind(), switchboard_contract::ErrorKind::Unavailable);
+    }
+    let plain = Connection::open(&stage.tcp()).await.unwrap();
+    let login = stage.login("alice", "phone", DeviceClass::Phone).await;
+    assert!(plain.login(login).await.is_err(), "plain text is not understood");
+}

@@ -1,9 +1,12 @@
 //! The flows of the source document, each numbered step.
 
+use std::sync::Arc;
+
 use switchboard_contract::{ErrorKind, Timestamp, UserId};
 use switchboard_selfhosted::client::{Connection, Told};
 use switchboard_selfhosted::frame::{Body, Command};
 use switchboard_selfhosted::proto::{self, DeviceClass};
+use switchboard_selfhosted::service::{PushHint, PushHook};
 
 use crate::stage::{Stage, eventually, said, user};
 
@@ -127,6 +130,33 @@ async fn s3_6_a_message_is_stored_before_its_ack_and_known_as_delivered_after() 
     let words: Vec<_> = bob.catch_up().await.iter().filter_map(said).collect();
     assert_eq!(words, ["later"]);
     assert_eq!(stage.log().await.takes_part(&UserId::from("bob"), &line.conversation.unwrap()).await.ok(), Some(true));
+}
+
+#[derive(Debug, Default)]
+struct Phones(parking_lot::Mutex<Vec<PushHint>>);
+
+#[async_trait::async_trait]
+impl PushHook for Phones {
+    async fn push(&self, hint: &PushHint) -> switchboard_contract::Result<()> {
+        self.0.lock().push(hint.clone());
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn g11_who_takes_nothing_for_a_while_is_called_once_and_told_nothing() {
+    let phones = Arc::new(Phones::default());
+    let stage = Stage::hooked(serde_json::json!({ "push_after": "300ms" }), Some(phones.clone())).await;
+    let (alice, mut bob) = (stage.phone("alice").await, stage.phone("bob").await);
+    alice.says(user("bob"), "taken").await;
+    assert_eq!(bob.hears().await, "taken");
+    let sent = alice.says(user("carol"), "a secret").await;
+    eventually("carol's phone is called", || async { !phones.0.lock().is_empty() }).await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let hints = phones.0.lock().clone();
+    assert_eq!(hints.len(), 1, "once, and not for what was taken");
+    assert_eq!((hints[0].user.as_str(), hints[0].message.to_string()), ("carol", sent.id));
+    assert!(!serde_json::to_string(&hints[0]).unwrap().contains("secret"));
 }
 
 #[tokio::test]

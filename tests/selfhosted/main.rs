@@ -11,3 +11,4 @@ mod flows;
 mod groups;
 mod reception;
 mod stage;
+mod weather;

@@ -10,6 +10,7 @@ use switchboard_contract::storage::{Store, Timelines};
 use switchboard_contract::{Link, Provider, TenantId, UserId, UserProfile};
 use switchboard_selfhosted::client::{Connection, Endpoint, Told};
 use switchboard_selfhosted::frame::{Body, Command};
+use switchboard_selfhosted::service::PushHook;
 use switchboard_selfhosted::{SelfHosted, SelfHostedConfig, Surroundings, proto};
 use tempfile::TempDir;
 
@@ -28,14 +29,18 @@ impl Stage {
     }
 
     pub(crate) async fn with(settings: Value) -> Self {
-        let stage = Self::at(Arc::new(tempfile::tempdir().unwrap()), settings).await;
+        Self::hooked(settings, None).await
+    }
+
+    pub(crate) async fn hooked(settings: Value, push: Option<Arc<dyn PushHook>>) -> Self {
+        let stage = Self::at(Arc::new(tempfile::tempdir().unwrap()), settings, push).await;
         for user in ["alice", "bob", "carol", "dave", "eve"] {
             stage.own.service().ensure(&user.into(), &UserProfile::default()).await.unwrap();
         }
         stage
     }
 
-    async fn at(dir: Arc<TempDir>, settings: Value) -> Self {
+    async fn at(dir: Arc<TempDir>, settings: Value, push: Option<Arc<dyn PushHook>>) -> Self {
         let store = SqliteStore::open(SqliteOptions::at(dir.path().join("gate.db"))).await.unwrap();
         let mut whole = json!({ "websocket": "127.0.0.1:0", "tcp": "127.0.0.1:0", "secret": "a secret for tests", "writes_per_second": 100_000 });
         for (name, value) in settings.as_object().unwrap() {
@@ -43,7 +48,7 @@ impl Stage {
         }
         let config: SelfHostedConfig = serde_json::from_value(whole).unwrap();
         let log = store.timelines(&TenantId::default(), &config.app()).await.unwrap();
-        let around = Surroundings { log, clock: Arc::new(SystemClock), secret: Vec::new(), verifier: None, push: None };
+        let around = Surroundings { log, clock: Arc::new(SystemClock), secret: Vec::new(), verifier: None, push };
         let own = SelfHosted::start(config, around).await.unwrap();
         Self { dir, settings, store, own }
     }
@@ -54,7 +59,7 @@ impl Stage {
         self.store.close().await;
         let (dir, settings) = (self.dir.clone(), self.settings.clone());
         drop(self);
-        Self::at(dir, settings).await
+        Self::at(dir, settings, None).await
     }
 
     pub(crate) async fn log(&self) -> Arc<dyn Timelines> {

@@ -12,9 +12,11 @@ pub mod frame;
 pub mod gate;
 mod provider;
 pub mod service;
+mod tls;
 mod transport;
 
 pub use provider::{KIND, Listen, SelfHosted, SelfHostedConfig, Surroundings};
+pub use tls::ServerTls;
 
 /// The bodies of the packets, generated from `proto/gate.proto`, with their canonical JSON mapping.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated code")]

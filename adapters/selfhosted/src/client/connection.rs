@@ -2,15 +2,18 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use switchboard_contract::{Clock, Error, ErrorKind, Result, Retry, Sleep, Timestamp};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::frame::{Body, Command, Kind, Packet, decode_body, encode_body};
 use crate::proto;
+use crate::tls::connector;
 use crate::transport::{Io, Lost, Transport};
 
 /// What the service tells that is not read yet; then it waits.
@@ -23,17 +26,25 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 pub struct Endpoint {
     address: String,
     websocket: bool,
+    tls: Option<(String, PathBuf)>,
 }
 
 impl Endpoint {
     /// Its TCP listener, as `host:port`.
     pub fn tcp(address: impl Into<String>) -> Self {
-        Self { address: address.into(), websocket: false }
+        Self { address: address.into(), websocket: false, tls: None }
     }
 
     /// Its WebSocket listener, as `host:port`.
     pub fn websocket(address: impl Into<String>) -> Self {
-        Self { address: address.into(), websocket: true }
+        Self { address: address.into(), websocket: true, tls: None }
+    }
+
+    /// Speaks TLS to a gate of this name, and believes it when one of the certificates in this PEM file vouches for it.
+    #[must_use]
+    pub fn secured(mut self, name: impl Into<String>, trusted: impl Into<PathBuf>) -> Self {
+        self.tls = Some((name.into(), trusted.into()));
+        self
     }
 }
 
@@ -94,7 +105,8 @@ impl Connection {
     /// Connects. The first request must be [`login`](Self::login).
     ///
     /// # Errors
-    /// `Unavailable` when nobody answers there.
+    /// `Unavailable` when nobody answers there, or somebody whom nobody vouches for; `Config` for certificates that
+    /// cannot be read.
     pub async fn open(endpoint: &Endpoint) -> Result<Self> {
         let unreachable = |error: Box<dyn std::error::Error + Send + Sync>| {
             Error::new(ErrorKind::Unavailable, "the gate cannot be reached")
@@ -103,7 +115,16 @@ impl Connection {
         };
         let stream = TcpStream::connect(&endpoint.address).await.map_err(|error| unreachable(error.into()))?;
         let _ = stream.set_nodelay(true);
-        Self::over(Box::new(stream), endpoint).await.map_err(unreachable)
+        let io: Io = match &endpoint.tls {
+            None => Box::new(stream),
+            Some((name, trusted)) => {
+                let name = ServerName::try_from(name.clone())
+                    .map_err(|error| Error::invalid("name", "is no server's name").with_source(error))?;
+                let connected = connector(trusted)?.connect(name, stream).await;
+                Box::new(connected.map_err(|error| unreachable(error.into()))?)
+            }
+        };
+        Self::over(io, endpoint).await.map_err(unreachable)
     }
 
     async fn over(io: Io, endpoint: &Endpoint) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {

@@ -1,4 +1,5 @@
-//! A client of the gate: one connection, its requests and what the service tells.
+//! Clients of the gate: [`Client`] stays whatever the network does; [`Connection`] is one connection with its requests
+//! and what the service tells.
 //!
 //! ```no_run
 //! use switchboard_selfhosted::client::{Connection, Endpoint, Told};
@@ -27,5 +28,7 @@
 //! ```
 
 mod connection;
+mod session;
 
 pub use connection::{Connection, Endpoint, Told};
+pub use session::{Client, ClientConfig, ClientState, TokenSource};

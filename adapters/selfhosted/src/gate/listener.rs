@@ -18,7 +18,7 @@ use super::cadence::Cadences;
 use super::connection;
 use crate::proto;
 use crate::service::{RouteKick, Service};
-use crate::transport::Transport;
+use crate::transport::{Io, Transport};
 
 /// How long a gate that stops waits for its connections to end.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -198,8 +198,11 @@ fn welcome(shared: &Arc<Shared>, stream: TcpStream, form: Form) {
     let (task, stop) = (shared.clone(), shared.stop.clone());
     shared.tasks.spawn(async move {
         let limit = task.config.max_packet_bytes;
-        let io = Box::new(stream);
         let greeting = async {
+            let io: Io = match &task.config.tls {
+                Some(tls) => Box::new(tls.0.accept(stream).await.ok()?),
+                None => Box::new(stream),
+            };
             match form {
                 Form::Tcp => Some(Transport::tcp(io, limit)),
                 Form::WebSocket => Transport::websocket(io, limit).await.ok(),

@@ -19,6 +19,8 @@ pub struct GateConfig {
     pub websocket: Option<SocketAddr>,
     /// Plain TCP; `None` for none.
     pub tcp: Option<SocketAddr>,
+    /// Both listeners speak TLS with this; `None` for plain connections.
+    pub tls: Option<crate::ServerTls>,
     /// A connection that has not logged in after this long is closed.
     pub login_within: Duration,
     /// Connections at a time; more are closed at once.
@@ -49,6 +51,7 @@ impl Default for GateConfig {
         Self {
             websocket: Some(SocketAddr::from(([127, 0, 0, 1], 7070))),
             tcp: Some(SocketAddr::from(([127, 0, 0, 1], 7071))),
+            tls: None,
             login_within: Duration::from_secs(10),
             max_connections: 100_000,
             max_strangers: 4096,

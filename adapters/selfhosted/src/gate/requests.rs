@@ -43,7 +43,8 @@ impl Session {
         self.open.insert(correlation, handle);
         self.begun.push(Box::pin(async move {
             match work.await {
-                Ok(outcome) => Finished::Reply { command, correlation, outcome },
+                Ok(Ok(body)) => Finished::Reply(Packet::new(Kind::Ack, command, correlation, encode_body(&body))),
+                Ok(Err(error)) => Finished::Reply(failed(command, correlation, &error)),
                 Err(_) => Finished::Cancelled { correlation },
             }
         }));

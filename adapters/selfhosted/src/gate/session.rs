@@ -15,7 +15,7 @@ use switchboard_contract::storage::{Backlog, DeviceCursor, LineKind, PoisonPolic
 use switchboard_contract::{ConversationId, Error, ErrorKind, Position, Result, Sequence, Shard, Timestamp};
 
 use super::cadence::Cadence;
-use super::connection::{failed, refuse};
+use super::connection::refuse;
 use super::listener::Shared;
 use crate::frame::{Body, Command, Kind, Packet, encode_body};
 use crate::proto;
@@ -31,7 +31,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Something that was begun and is done.
 pub(super) enum Finished {
-    Reply { command: Command, correlation: u64, outcome: Result<Body> },
+    Reply(Packet),
     Cancelled { correlation: u64 },
     Saved(bool),
 }
@@ -192,11 +192,15 @@ impl Session {
 
     async fn news(&mut self) -> Result<(), End> {
         let news = self.route.news();
-        if let Some(kick) = news.kick {
-            return Err(End::Kicked(kick));
-        }
         self.packets.extend(news.notices);
         self.apply(Input::Tail(SHARD, Position(news.tail)));
+        if let Some(kick) = news.kick {
+            // A service that stops hands out what it has, as far as that goes in one step.
+            if self.live && kick.reason == proto::kicked::Reason::Shutdown {
+                self.deliver().await.map_err(|error| storage_end(&error))?;
+            }
+            return Err(End::Kicked(kick));
+        }
         self.answer_pull().await
     }
 
@@ -245,12 +249,9 @@ impl Session {
     async fn finished(&mut self, done: Finished) -> Result<(), End> {
         match done {
             Finished::Cancelled { correlation } => drop(self.open.remove(&correlation)),
-            Finished::Reply { command, correlation, outcome } => {
-                self.open.remove(&correlation);
-                self.packets.push_back(match outcome {
-                    Ok(body) => Packet::new(Kind::Ack, command, correlation, encode_body(&body)),
-                    Err(error) => failed(command, correlation, &error),
-                });
+            Finished::Reply(packet) => {
+                self.open.remove(&packet.correlation);
+                self.packets.push_back(packet);
             }
             Finished::Saved(true) => {
                 self.saving = false;

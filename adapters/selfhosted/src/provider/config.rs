@@ -1,13 +1,15 @@
 //! Settings. Every one has a default: `kind = "selfhosted"` is enough to start.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
-use switchboard_contract::App;
+use switchboard_contract::{App, Error, ErrorKind, Result};
 
 use super::KIND;
+use crate::ServerTls;
 use crate::gate::{CadenceConfig, GateConfig};
 use crate::service::ServiceConfig;
 
@@ -16,7 +18,7 @@ use crate::service::ServiceConfig;
 pub struct Listen(pub Option<SocketAddr>);
 
 impl<'de> Deserialize<'de> for Listen {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         if text == "off" {
             return Ok(Self(None));
@@ -38,6 +40,10 @@ pub struct SelfHostedConfig {
     pub websocket: Listen,
     /// Plain TCP.
     pub tcp: Listen,
+    /// The certificate chain, PEM. With `tls_key` both listeners speak TLS.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key, PEM.
+    pub tls_key: Option<PathBuf>,
     /// The largest body with `ext`.
     pub max_content_bytes: usize,
     /// Groups of at most so many members get a row for each member and message.
@@ -77,6 +83,8 @@ impl Default for SelfHostedConfig {
             secret: None,
             websocket: Listen(gate.websocket),
             tcp: Listen(gate.tcp),
+            tls_certificate: None,
+            tls_key: None,
             max_content_bytes: service.max_content_bytes,
             write_diffusion_up_to: service.write_diffusion_up_to,
             max_members: service.max_members,
@@ -115,12 +123,20 @@ impl SelfHostedConfig {
         }
     }
 
-    pub(super) fn gate(&self) -> GateConfig {
+    /// # Errors
+    /// `Config` for a certificate without a key or the other way round, or files that cannot be used.
+    pub(super) fn gate(&self) -> Result<GateConfig> {
+        let tls = match (&self.tls_certificate, &self.tls_key) {
+            (Some(certificate), Some(key)) => Some(ServerTls::from_files(certificate, key)?),
+            (None, None) => None,
+            _ => return Err(Error::new(ErrorKind::Config, "tls_certificate and tls_key go together")),
+        };
         let packet = u32::try_from(self.max_content_bytes).unwrap_or(u32::MAX).saturating_mul(2);
         let heartbeat = CadenceConfig::default();
-        GateConfig {
+        Ok(GateConfig {
             websocket: self.websocket.0,
             tcp: self.tcp.0,
+            tls,
             login_within: self.login_within,
             max_connections: self.max_connections,
             max_strangers: self.max_strangers,
@@ -135,7 +151,7 @@ impl SelfHostedConfig {
                 ..heartbeat
             },
             ..GateConfig::default()
-        }
+        })
     }
 }
 
@@ -153,8 +169,9 @@ mod tests {
         assert_eq!((config.app(), config.secret()), (App::new("selfhosted", "main"), None));
         let config: SelfHostedConfig =
             serde_json::from_value(json!({ "tcp": "off", "websocket": "0.0.0.0:0", "heartbeat": "2s" })).unwrap();
-        assert_eq!((config.gate().tcp, config.gate().websocket.unwrap().port()), (None, 0));
-        assert_eq!(config.gate().heartbeat.least, Duration::from_secs(2));
+        let gate = config.gate().unwrap();
+        assert_eq!((gate.tcp, gate.websocket.unwrap().port()), (None, 0));
+        assert_eq!(gate.heartbeat.least, Duration::from_secs(2));
         for wrong in [json!({ "tcp": "on" }), json!({ "no_such": 1 }), json!({ "token_ttl": "soon" })] {
             assert!(serde_json::from_value::<SelfHostedConfig>(wrong).is_err());
         }

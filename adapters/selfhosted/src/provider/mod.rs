@@ -72,11 +72,11 @@ impl SelfHosted {
     pub async fn start(config: SelfHostedConfig, around: Surroundings) -> Result<Self> {
         let Surroundings { log, clock, secret, verifier, push } = around;
         let app = config.app();
-        let secret = config.secret().unwrap_or(secret);
+        let (secret, gate) = (config.secret().unwrap_or(secret), config.gate()?);
         let seal = Seal::new(&app, &secret);
         let parts = Parts { app: app.clone(), log, clock, secret, config: config.service(), verifier, push };
         let service = Service::start(parts).await?;
-        let gate = match Gate::open(service.clone(), config.gate()).await {
+        let gate = match Gate::open(service.clone(), gate).await {
             Ok(gate) => gate,
             Err(error) => {
                 service.shutdown().await;

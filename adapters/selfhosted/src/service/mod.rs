@@ -256,10 +256,8 @@ impl Service {
             Some(verifier) => verifier.verify(user, token, now).await?,
             None => self.0.issuer.verify(user, token, now).await?,
         };
-        if self.0.verifier.is_some() {
-            // Whom the business vouches for is a user.
-            self.ensure(user, &UserProfile::default()).await?;
-        }
+        // Whom the business vouches for is a user.
+        self.ensure(user, &UserProfile::default()).await?;
         self.admitted(user).await?;
         Ok(verified)
     }
