@@ -2,6 +2,7 @@
 
 mod cadence;
 mod connection;
+mod feeding;
 mod listener;
 mod requests;
 mod session;

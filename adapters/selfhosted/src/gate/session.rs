@@ -1,5 +1,6 @@
-//! One device that is logged in. What it has received and acknowledged is the business of the reception machine, the
-//! same that serves the business's subscribers; this file feeds it and carries out what it wants.
+//! One device that is logged in: its packets, its times, its end. What it receives is the business of [`feeding`].
+//!
+//! [`feeding`]: super::feeding
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -8,11 +9,9 @@ use std::time::Duration;
 
 use futures::future::{AbortHandle, BoxFuture};
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use switchboard_contract::reception::{
-    Action, Feed, Handle, Head, Input, Key, Lease, Reception, Restored, Settings, State, Worker,
-};
-use switchboard_contract::storage::{Backlog, DeviceCursor, LineKind, PoisonPolicy, Reception as Mode, ShardCursor};
-use switchboard_contract::{ConversationId, Error, ErrorKind, Position, Result, Sequence, Shard, Timestamp};
+use switchboard_contract::reception::{Handle, Input, Lease, Reception, Restored, Settings, Worker};
+use switchboard_contract::storage::{Backlog, PoisonPolicy, Reception as Mode, ShardCursor};
+use switchboard_contract::{Error, Position, Result, Shard, Timestamp};
 
 use super::cadence::Cadence;
 use super::connection::refuse;
@@ -22,10 +21,8 @@ use crate::proto;
 use crate::service::{Act, Item, Route, RouteKick};
 use crate::transport::{Lost, Transport};
 
-const SHARD: Shard = Shard(0);
-const ME: Worker = Worker(1);
-/// Entries written in one go.
-const BURST: usize = 64;
+pub(super) const SHARD: Shard = Shard(0);
+pub(super) const ME: Worker = Worker(1);
 /// How long a kicked client may take to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -37,9 +34,9 @@ pub(super) enum Finished {
 }
 
 /// A pull that waits for its page.
-struct Pulling {
-    correlation: u64,
-    limit: usize,
+pub(super) struct Pulling {
+    pub(super) correlation: u64,
+    pub(super) limit: usize,
 }
 
 /// Why a session ends.
@@ -57,17 +54,17 @@ pub(super) struct Session {
     network: proto::Network,
     cadence: Cadence,
     token_ends: Option<Timestamp>,
-    machine: Reception,
+    pub(super) machine: Reception,
     /// What is fed to the machine and not acknowledged.
-    held: BTreeMap<u64, Arc<Item>>,
+    pub(super) held: BTreeMap<u64, Arc<Item>>,
     /// What is sent and not acknowledged.
-    out: BTreeMap<u64, Handle>,
+    pub(super) out: BTreeMap<u64, Handle>,
     /// The device takes entries as they come.
-    live: bool,
-    pulling: Option<Pulling>,
+    pub(super) live: bool,
+    pub(super) pulling: Option<Pulling>,
     /// The machine wants to store something.
-    unsaved: bool,
-    saving: bool,
+    pub(super) unsaved: bool,
+    pub(super) saving: bool,
     pub(super) begun: FuturesUnordered<BoxFuture<'static, Finished>>,
     pub(super) open: BTreeMap<u64, AbortHandle>,
     pub(super) packets: VecDeque<Packet>,
@@ -267,158 +264,6 @@ impl Session {
         Ok(())
     }
 
-    /// The next page, which acknowledges the last.
-    pub(super) async fn pull(&mut self, correlation: u64, pull: &proto::Pull) -> Result<(), End> {
-        self.acknowledge(pull.after);
-        let most = self.shared.config.page_size.max(1);
-        let limit = if pull.limit == 0 { most } else { pull.limit.min(most) } as usize;
-        self.pulling = Some(Pulling { correlation, limit });
-        self.answer_pull().await
-    }
-
-    /// Answers the pull that waits, if what it waits for is there: entries, or the certainty that there are none. With
-    /// the empty page the device is online, in the very step in which its acknowledgement has reached the tail.
-    async fn answer_pull(&mut self) -> Result<(), End> {
-        let Some(Pulling { correlation, limit }) = self.pulling else { return Ok(()) };
-        self.store().await;
-        if self.saving {
-            // The page is answered when what it acknowledges is durable.
-            return Ok(());
-        }
-        loop {
-            let actions = self.apply(Input::Page { worker: ME, cursor: None, max: limit });
-            let (entries, read) = self.carry_out(actions).await.map_err(|error| storage_end(&error))?;
-            if !entries.is_empty() {
-                self.pulling = None;
-                self.packets.push_back(page(correlation, &entries)?);
-                return Ok(());
-            }
-            if self.machine.state() == State::Online {
-                self.pulling = None;
-                self.live = true;
-                self.packets.push_back(page(correlation, &[])?);
-                return Ok(());
-            }
-            if !read {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Sends what is there, as far as the machine lets it out.
-    async fn deliver(&mut self) -> Result<()> {
-        loop {
-            let actions = self.apply(Input::Take(ME, BURST));
-            let (entries, read) = self.carry_out(actions).await?;
-            self.packets.extend(entries.iter().map(|item| item.packet.clone()));
-            if self.packets.len() >= BURST || (entries.is_empty() && !read) {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Everything up to this position has arrived.
-    fn acknowledge(&mut self, through: u64) {
-        let later = self.out.split_off(&through.saturating_add(1));
-        let acked = std::mem::replace(&mut self.out, later);
-        if acked.is_empty() {
-            return;
-        }
-        let handles: Vec<Handle> = acked.values().copied().collect();
-        self.apply(Input::Ack(&handles));
-        let mut raised: BTreeMap<ConversationId, Sequence> = BTreeMap::new();
-        for position in acked.keys() {
-            let Some(item) = self.held.remove(position) else { continue };
-            if let (LineKind::Message, Some(conversation), Some(sequence)) =
-                (item.kind, &item.conversation, item.sequence)
-                && item.by != self.route.user
-            {
-                let mark = raised.entry(conversation.clone()).or_default();
-                *mark = sequence.max(*mark);
-            }
-        }
-        for (conversation, sequence) in raised {
-            self.shared.service.delivered(&self.route.user, &conversation, sequence.0);
-        }
-    }
-
-    /// Hands the machine something; what it wants besides is remembered or returned.
-    fn apply(&mut self, input: Input<'_>) -> Vec<Action> {
-        let (now, mut actions) = (self.now(), Vec::new());
-        self.machine.apply(now, input, &mut actions);
-        self.unsaved |= actions.iter().any(|action| matches!(action, Action::Unsaved));
-        actions.retain(|action| matches!(action, Action::Deliver(_) | Action::Read { .. } | Action::Save(_)));
-        actions
-    }
-
-    /// Stores what the machine wants stored, one thing at a time.
-    async fn store(&mut self) {
-        if !self.unsaved || self.saving {
-            return;
-        }
-        self.unsaved = false;
-        for action in self.apply(Input::Collect) {
-            let Action::Save(save) = action else { continue };
-            let Some(cursor) = save.cursors.first() else {
-                // Nothing moved; the machine still waits for the word.
-                self.apply(Input::Saved);
-                continue;
-            };
-            let Route { user, device, .. } = &*self.route;
-            let cursor =
-                DeviceCursor { user: user.clone(), device: device.clone(), low: cursor.low, seen_at: self.now() };
-            self.saving = true;
-            let saved = self.shared.service.saver().save(cursor).await;
-            self.begun.push(Box::pin(async move {
-                Finished::Saved(match saved {
-                    Ok(answer) => answer.await.unwrap_or(false),
-                    Err(_) => false,
-                })
-            }));
-        }
-    }
-
-    /// Returns what goes out, and whether anything was read for the machine.
-    async fn carry_out(&mut self, actions: Vec<Action>) -> Result<(Vec<Arc<Item>>, bool)> {
-        let (mut entries, mut read) = (Vec::new(), false);
-        for action in actions {
-            match action {
-                Action::Deliver(dispatch) => {
-                    let position = dispatch.handle.place.position.0;
-                    if let Some(item) = self.held.get(&position) {
-                        self.out.insert(position, dispatch.handle);
-                        entries.push(item.clone());
-                    }
-                }
-                Action::Read { after, until, limit, .. } => {
-                    self.feed(after, until, limit).await?;
-                    read = true;
-                }
-                _ => {}
-            }
-        }
-        Ok((entries, read))
-    }
-
-    /// From memory where possible: what is written now is on its way already.
-    async fn feed(&mut self, after: Position, until: Position, limit: usize) -> Result<()> {
-        let (items, until) = match self.route.take(after.0, limit) {
-            Some((items, reached)) if reached > after.0 => (items, Position(reached)),
-            _ => {
-                let lines = self.shared.service.log().timeline(&self.route.user, after, until, limit).await?;
-                let reached =
-                    if lines.len() < limit { until } else { lines.last().map_or(until, |last| last.position) };
-                (lines.iter().map(|line| Arc::new(Item::of(line))).collect(), reached)
-            }
-        };
-        let heads: Vec<Head> = items.iter().map(|item| head(item)).collect();
-        for item in items {
-            self.held.insert(item.position.0, item);
-        }
-        self.apply(Input::Feed(Feed { shard: SHARD, after, until, heads: &heads, wanted: &|_| true }));
-        Ok(())
-    }
-
     async fn finish(mut self, mut transport: Transport, end: End) {
         let clock = self.shared.service.clock().clone();
         let (user, device) = (self.route.user.clone(), self.route.device.clone());
@@ -460,31 +305,8 @@ impl Session {
     }
 }
 
-fn head(item: &Item) -> Head {
-    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    // One worker has all conversations: two that meet under one key are merely kept in order together.
-    let mut hasher = DefaultHasher::new();
-    match (&item.conversation, item.sequence) {
-        (Some(conversation), Some(_)) => conversation.hash(&mut hasher),
-        _ => item.position.0.hash(&mut hasher),
-    }
-    Head { position: item.position, sequence: item.sequence.unwrap_or_default(), key: Key(hasher.finish()) }
-}
-
-fn page(correlation: u64, entries: &[Arc<Item>]) -> Result<Packet, End> {
-    use prost::Message as _;
-    let decoded = entries.iter().map(|item| proto::Entry::decode(item.packet.body.clone()));
-    let entries = decoded.collect::<Result<Vec<_>, _>>().map_err(|error| {
-        let error = Error::new(ErrorKind::Decode, "a stored line cannot be read").with_source(error);
-        storage_end(&error)
-    })?;
-    let cursor = entries.last().map_or(0, |last| last.position);
-    let body = encode_body(&Body::Page(proto::Page { entries, cursor }));
-    Ok(Packet::new(Kind::Ack, Command::Pull, correlation, body))
-}
-
 /// The log cannot be read: the device connects again, and its cursor stands where it stood.
-fn storage_end(error: &Error) -> End {
+pub(super) fn storage_end(error: &Error) -> End {
     tracing::warn!(%error, "a session ends because the log cannot be read");
     End::Fault { code: "storage", message: "cannot be read at present".to_owned() }
 }
