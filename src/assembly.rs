@@ -1,7 +1,7 @@
 //! From settings to concrete adapters and stores. The only place of the library that names them.
 
 #![cfg_attr(
-    not(any(feature = "huanxin", feature = "rongcloud")),
+    not(any(feature = "huanxin", feature = "rongcloud", feature = "selfhosted")),
     allow(dead_code, unused_variables, reason = "without an adapter, providers are given to the builder")
 )]
 
@@ -10,8 +10,10 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+#[cfg(feature = "bin")]
+use switchboard_contract::Capabilities;
 use switchboard_contract::storage::Store;
-use switchboard_contract::{App, Clock, Error, ErrorKind, Provider, ProviderId, Result};
+use switchboard_contract::{App, Clock, Error, ErrorKind, Provider, ProviderId, Result, TenantId};
 
 use crate::config::{ConfigFault, ProviderConfig, StoreConfig};
 use crate::store::memory::MemoryStore;
@@ -23,6 +25,8 @@ pub(crate) const KINDS: &[&str] = &[
     switchboard_huanxin::KIND,
     #[cfg(feature = "rongcloud")]
     switchboard_rongcloud::VENDOR,
+    #[cfg(feature = "selfhosted")]
+    switchboard_selfhosted::KIND,
 ];
 
 /// An adapter's settings, understood.
@@ -31,6 +35,8 @@ enum Adapter {
     Huanxin(Box<switchboard_huanxin::HuanxinConfig>),
     #[cfg(feature = "rongcloud")]
     RongCloud(Box<switchboard_rongcloud::RongCloudConfig>),
+    #[cfg(feature = "selfhosted")]
+    SelfHosted(Box<switchboard_selfhosted::SelfHostedConfig>),
 }
 
 impl Adapter {
@@ -47,6 +53,11 @@ impl Adapter {
             switchboard_rongcloud::VENDOR => {
                 let (config, faults) = settings(&path, config);
                 (config.map(|config| Self::RongCloud(Box::new(config))), faults)
+            }
+            #[cfg(feature = "selfhosted")]
+            switchboard_selfhosted::KIND => {
+                let (config, faults) = settings(&path, config);
+                (config.map(|config| Self::SelfHosted(Box::new(config))), faults)
             }
             _ => {
                 let fault = ConfigFault::new(format!("{path}.kind"), "this build has no such adapter");
@@ -71,15 +82,38 @@ impl Adapter {
             Self::Huanxin(ref config) => config.faults(),
             #[cfg(feature = "rongcloud")]
             Self::RongCloud(ref config) => config.faults(),
+            #[cfg(feature = "selfhosted")]
+            Self::SelfHosted(_) => Vec::new(),
         }
     }
 
-    fn build(self, clock: Arc<dyn Clock>) -> Result<Arc<dyn Provider>> {
+    /// The app it names. Nothing is started.
+    fn app(self, clock: Arc<dyn Clock>) -> Result<App> {
+        let _ = &clock;
+        match self {
+            #[cfg(feature = "huanxin")]
+            Self::Huanxin(config) => Ok(config.build(clock)?.app().clone()),
+            #[cfg(feature = "rongcloud")]
+            Self::RongCloud(config) => Ok(config.build(clock)?.app().clone()),
+            #[cfg(feature = "selfhosted")]
+            Self::SelfHosted(config) => Ok(config.app()),
+        }
+    }
+
+    async fn build(
+        self,
+        tenant: &TenantId,
+        store: &Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<dyn Provider>> {
+        let _ = (tenant, store);
         match self {
             #[cfg(feature = "huanxin")]
             Self::Huanxin(config) => Ok(Arc::new(config.build(clock)?)),
             #[cfg(feature = "rongcloud")]
             Self::RongCloud(config) => Ok(Arc::new(config.build(clock)?)),
+            #[cfg(feature = "selfhosted")]
+            Self::SelfHosted(config) => Ok(Arc::new(selfhosted(*config, tenant, store, clock).await?)),
         }
     }
 }
@@ -92,29 +126,60 @@ fn settings<T: DeserializeOwned>(path: &str, config: &ProviderConfig) -> (Option
 pub(crate) fn check(alias: &ProviderId, config: &ProviderConfig) -> Result<App, Vec<ConfigFault>> {
     let at = |error: Error| vec![ConfigFault::new(format!("providers.{alias}"), error.message().to_owned())];
     match Adapter::read(alias, config) {
-        (Some(adapter), faults) if faults.is_empty() => {
-            let provider = adapter.build(Arc::new(crate::clock::SystemClock)).map_err(at)?;
-            Ok(provider.app().clone())
-        }
+        (Some(adapter), faults) if faults.is_empty() => adapter.app(Arc::new(crate::clock::SystemClock)).map_err(at),
         (_, faults) => Err(faults),
     }
 }
 
-/// The provider behind an alias.
-pub(crate) fn provider(
-    alias: &ProviderId,
-    config: &ProviderConfig,
-    clock: Arc<dyn Clock>,
-) -> Result<Arc<dyn Provider>> {
+fn adapter(alias: &ProviderId, config: &ProviderConfig) -> Result<Adapter> {
     match Adapter::read(alias, config) {
-        (Some(adapter), faults) if faults.is_empty() => {
-            adapter.build(clock).map_err(|error| error.with_provider(alias.clone()))
-        }
+        (Some(adapter), faults) if faults.is_empty() => Ok(adapter),
         (_, faults) => {
             let text: Vec<String> = faults.iter().map(ToString::to_string).collect();
             Err(Error::new(ErrorKind::Config, text.join("; ")))
         }
     }
+}
+
+/// The provider behind an alias, started.
+pub(crate) async fn provider(
+    alias: &ProviderId,
+    config: &ProviderConfig,
+    store: &Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Provider>> {
+    let built = adapter(alias, config)?.build(&config.tenant, store, clock).await;
+    built.map_err(|error| error.with_provider(alias.clone()))
+}
+
+/// What the provider behind an alias can do. Nothing is contacted, nobody is listened to.
+#[cfg(feature = "bin")]
+pub(crate) async fn capabilities(alias: &ProviderId, config: &ProviderConfig) -> Result<Capabilities> {
+    let mut adapter = adapter(alias, config)?;
+    #[cfg(feature = "selfhosted")]
+    if let Adapter::SelfHosted(config) = &mut adapter {
+        let off = switchboard_selfhosted::Listen(None);
+        (config.websocket, config.tcp) = (off, off);
+    }
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let provider = adapter.build(&config.tenant, &store, Arc::new(crate::clock::SystemClock)).await?;
+    Ok(provider.capabilities())
+}
+
+/// The service of our own, in this process, in this store. Its secret is made once for the installation.
+#[cfg(feature = "selfhosted")]
+async fn selfhosted(
+    config: switchboard_selfhosted::SelfHostedConfig,
+    tenant: &TenantId,
+    store: &Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+) -> Result<switchboard_selfhosted::SelfHosted> {
+    let name = format!("selfhosted/{tenant}/{}/secret", config.app_key);
+    let fresh: [u8; 32] = rand::random();
+    let secret = store.setting_or_insert(&name, &fresh).await?;
+    let log = store.timelines(tenant, &config.app()).await?;
+    let around = switchboard_selfhosted::Surroundings { log, clock, secret, verifier: None, push: None };
+    switchboard_selfhosted::SelfHosted::start(config, around).await
 }
 
 /// The store a URL names.

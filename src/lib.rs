@@ -20,7 +20,7 @@
 //! # }
 //! ```
 //!
-//! Features: `huanxin` and `rongcloud` (both on by default) are the vendors; `sidecar` adds the HTTP API and callback
+//! Features: `huanxin`, `rongcloud` and `selfhosted` (all on by default) are the providers; `sidecar` adds the HTTP API and callback
 //! routes to nest in a server of your own; `emulators` and `bin` are for the binary. Without features the library pulls
 //! no web server, no command line and no emulator.
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Words that may stand only below some paths. A path is relative to the root of the repository.
 const RULES: &[(&[&str], &[&str], &str)] = &[
     (
-        &["switchboard_huanxin", "switchboard_rongcloud", "switchboard_emulators"],
+        &["switchboard_huanxin", "switchboard_rongcloud", "switchboard_selfhosted", "switchboard_emulators"],
         &["src/assembly.rs", "src/cli", "src/demo"],
         "an adapter may be named only where the product is assembled",
     ),

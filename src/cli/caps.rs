@@ -1,11 +1,8 @@
 //! `switchboard caps`.
 
-use std::sync::Arc;
-
 use switchboard_contract::{Capabilities, Error, ErrorKind, ProviderId};
 
 use super::{ConfigFile, print_json, print_line};
-use crate::clock::SystemClock;
 use crate::config::Config;
 
 /// Show what each configured provider can do. Nothing is contacted.
@@ -22,13 +19,12 @@ pub(crate) struct Caps {
 }
 
 impl Caps {
-    pub(crate) fn run(self) -> Result<(), Error> {
+    pub(crate) async fn run(self) -> Result<(), Error> {
         let config = Config::load(&self.file.config)?;
         let mut found = std::collections::BTreeMap::<ProviderId, Capabilities>::new();
         for (alias, settings) in &config.providers {
             if self.provider.as_deref().is_none_or(|wanted| wanted == alias.as_str()) {
-                let provider = crate::assembly::provider(alias, settings, Arc::new(SystemClock))?;
-                found.insert(alias.clone(), provider.capabilities());
+                found.insert(alias.clone(), crate::assembly::capabilities(alias, settings).await?);
             }
         }
         if let Some(wanted) = self.provider.filter(|_| found.is_empty()) {

@@ -97,7 +97,7 @@ async fn run(command: Command) -> Result<(), Error> {
         Command::Demo(command) => command.run().await,
         Command::Emulate(command) => command.run().await,
         Command::Check(command) => command.run(),
-        Command::Caps(command) => command.run(),
+        Command::Caps(command) => command.run().await,
         Command::Send(command) => command.run().await,
         Command::Tail(command) => command.run().await,
         Command::Trace(command) => command.run().await,

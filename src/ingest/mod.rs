@@ -16,6 +16,7 @@ mod digest;
 mod echo;
 mod health;
 pub mod inbox;
+mod link;
 mod pipeline;
 mod progress;
 mod receive;
@@ -186,12 +187,15 @@ impl Ingest {
         Ok(Self(Arc::new(Inner { core, tasks, _stop: stop.drop_guard() })))
     }
 
-    /// Receives callbacks for `alias` from now on. Registering it again replaces the provider.
+    /// Receives callbacks for `alias` from now on, and reads its link if it has one. Registering it again replaces
+    /// the provider.
     pub fn register(&self, alias: ProviderId, tenant: TenantId, provider: Arc<dyn Provider>) {
         let core = self.core();
         let verdict = core.config.verdict(&alias);
         let app = provider.app().clone();
-        core.sources.register(Address { alias, tenant, app }, provider, verdict);
+        let address = Address { alias: alias.clone(), tenant: tenant.clone(), app };
+        core.sources.register(address, provider.clone(), verdict);
+        self.follow(&alias, &tenant, &provider);
     }
 
     /// How far the journal is behind.

@@ -64,16 +64,16 @@ impl Builder {
     pub async fn open(self) -> Result<Switchboard> {
         let Self { config, store, clock, mut providers } = self;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
-        for (alias, settings) in &config.providers {
-            let provider = crate::assembly::provider(alias, settings, clock.clone())?;
-            let registered =
-                Registered { tenant: settings.tenant.clone(), receive_only: settings.receive_only, provider };
-            providers.insert(alias.clone(), registered);
-        }
         let store = match store {
             Some(store) => store,
             None => crate::assembly::store(&config.store).await?,
         };
+        for (alias, settings) in &config.providers {
+            let provider = crate::assembly::provider(alias, settings, &store, clock.clone()).await?;
+            let registered =
+                Registered { tenant: settings.tenant.clone(), receive_only: settings.receive_only, provider };
+            providers.insert(alias.clone(), registered);
+        }
         let providers = Providers::new(providers, config.routing);
 
         let identity = Arc::new(Identity::new(store.clone()));

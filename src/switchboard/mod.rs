@@ -156,6 +156,11 @@ impl Switchboard {
             self.inner.sending.clone().shutdown().await,
             self.inner.hub.clone().shutdown().await,
         ];
+        for (_, one) in self.inner.providers.iter() {
+            if let Some(link) = one.provider.link() {
+                link.close().await;
+            }
+        }
         self.inner.store.close().await;
         stopped.into_iter().collect()
     }

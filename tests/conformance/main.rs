@@ -1,4 +1,4 @@
-//! The conformance suite against both vendors' emulators, and the mutants that it must catch.
+//! The conformance suite against both vendors' emulators and our own service, and the mutants that it must catch.
 
 #![cfg(feature = "emulators")]
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -6,6 +6,7 @@
 mod capture;
 mod huanxin_world;
 mod rongcloud_world;
+mod selfhosted_world;
 
 use std::sync::Arc;
 
@@ -53,6 +54,30 @@ mod rongcloud {
     async fn every_mutant_is_caught() {
         for (mutation, case) in MUTATIONS {
             let world = rongcloud_world::RongCloudWorld::start(Some(*mutation)).await;
+            must_fail(*mutation, case, &world).await;
+        }
+    }
+}
+
+mod selfhosted {
+    use super::*;
+
+    async fn world() -> Box<dyn World> {
+        Box::new(selfhosted_world::SelfHostedWorld::start(None).await)
+    }
+
+    switchboard_conformance::provider_suite!(tokio::test, world);
+
+    #[tokio::test]
+    async fn every_mutant_is_caught() {
+        // Those that need a network to break have no place in one process.
+        let elsewhere = [
+            Mutation::ResendsAfterAnUnknownOutcome,
+            Mutation::TreatsARateLimitAsPermanent,
+            Mutation::TreatsAnHtmlErrorPageAsABadBody,
+        ];
+        for (mutation, case) in MUTATIONS.iter().filter(|(mutation, _)| !elsewhere.contains(mutation)) {
+            let world = selfhosted_world::SelfHostedWorld::start(Some(*mutation)).await;
             must_fail(*mutation, case, &world).await;
         }
     }

@@ -13,6 +13,7 @@ mod sqlite;
 mod subscribers;
 mod tables;
 mod throughput;
+mod timelines;
 mod variants;
 
 /// Runs each of the functions over each store.
@@ -89,4 +90,10 @@ suite! {
     tables::the_quarantine_keeps_every_reason,
     tables::settings_are_written_once,
     tables::a_closed_store_says_so,
+    timelines::a_line_has_its_place_and_its_readers,
+    timelines::i07_a_senders_key_is_written_once,
+    timelines::both_ways_of_spreading_show_the_same,
+    timelines::a_change_and_its_line_are_one,
+    timelines::conversations_are_listed_with_what_is_unread,
+    timelines::groups_accounts_and_devices_are_kept,
 }

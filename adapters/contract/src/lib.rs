@@ -36,8 +36,8 @@ pub use ids::{
 };
 pub use inbound::{EventKey, Inbound, InboundData, InboundMessage, InboundPlace, KeyClass};
 pub use provider::{
-    Capabilities, GroupLimits, GroupRef, Groups, HistoryFile, HistoryFileLimits, HistoryFiles, HourFile, LoginToken,
-    Messaging, MessagingLimits, NewGroup, OutboundMessage, Provider, Quota, RecallRequest, Roaming, RoamingLimits,
-    RoamingPage, RoamingQuery, SendOptions, SentTo, Target, UserLimits, UserProfile, Users,
+    Capabilities, GroupLimits, GroupRef, Groups, HistoryFile, HistoryFileLimits, HistoryFiles, HourFile, Link,
+    LoginToken, Messaging, MessagingLimits, NewGroup, OutboundMessage, Provider, Quota, RecallRequest, Roaming,
+    RoamingLimits, RoamingPage, RoamingQuery, SendOptions, SentTo, Target, UserLimits, UserProfile, Users,
 };
 pub use time::{Clock, Sleep, Timestamp};

@@ -9,14 +9,15 @@ mod outbox;
 mod state;
 mod subscribers;
 mod tables;
+mod timelines;
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
-use switchboard_contract::storage::Store;
-use switchboard_contract::{Error, ErrorKind, Result};
+use switchboard_contract::storage::{Store, Timelines};
+use switchboard_contract::{App, Error, ErrorKind, Result, TenantId};
 
 use state::State;
 
@@ -50,6 +51,11 @@ impl Store for MemoryStore {
 
     async fn setting_or_insert(&self, name: &str, value: &[u8]) -> Result<Vec<u8>> {
         Ok(self.state()?.settings.entry(name.to_owned()).or_insert_with(|| value.to_vec()).clone())
+    }
+
+    async fn timelines(&self, tenant: &TenantId, app: &App) -> Result<Arc<dyn Timelines>> {
+        let log = self.state()?.timelines.entry((tenant.clone(), app.clone())).or_default().clone();
+        Ok(Arc::new(timelines::MemoryTimelines { store: self.clone(), log }))
     }
 
     async fn ping(&self) -> Result<()> {

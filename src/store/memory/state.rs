@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use switchboard_contract::storage::{
     Appended, Binding, BindingKind, CommitListener, CursorState, Draft, Entry, GroupRecord, HistoryKey, Leg,
     QuarantineReason, Quarantined, UserRecord, Variant,
@@ -13,6 +14,7 @@ use switchboard_contract::{
     RawCallback, Result, SendId, Sequence, Shard, SubscriberName, TenantId, Timestamp,
 };
 
+use super::timelines::Log;
 use crate::store::content;
 
 /// The only shard there is without configuration.
@@ -32,6 +34,7 @@ pub(super) struct State {
     pub(super) quarantine: BTreeMap<u64, Quarantined>,
     pub(super) quarantined: u64,
     pub(super) settings: HashMap<String, Vec<u8>>,
+    pub(super) timelines: HashMap<(TenantId, App), Arc<Mutex<Log>>>,
     pub(super) listeners: Vec<Arc<dyn CommitListener>>,
 }
 

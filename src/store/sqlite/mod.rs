@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{Connection as _, SqliteConnection};
-use switchboard_contract::storage::{CommitListener, Store};
+use switchboard_contract::storage::{CommitListener, Store, Timelines};
 use switchboard_contract::{App, ConversationId, Error, ErrorKind, Result, Shard, TenantId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -141,6 +141,11 @@ impl Store for SqliteStore {
 
     async fn setting_or_insert(&self, name: &str, value: &[u8]) -> Result<Vec<u8>> {
         self.write(writer::SettingOrInsert { name: name.to_owned(), value: value.to_vec() }).await
+    }
+
+    async fn timelines(&self, tenant: &TenantId, app: &App) -> Result<Arc<dyn Timelines>> {
+        let gate = self.write(writer::OpenGate(tenant.clone(), app.clone())).await?;
+        Ok(Arc::new(read::SqliteTimelines { store: self.clone(), gate }))
     }
 
     async fn ping(&self) -> Result<()> {

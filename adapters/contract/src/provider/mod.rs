@@ -4,6 +4,7 @@
 //! An option a vendor cannot honour is refused with [`Unsupported`](crate::ErrorKind::Unsupported), never dropped.
 
 mod history;
+mod link;
 mod messaging;
 mod people;
 mod quota;
@@ -11,6 +12,7 @@ mod quota;
 pub use history::{
     HistoryFile, HistoryFileLimits, HistoryFiles, HourFile, Roaming, RoamingLimits, RoamingPage, RoamingQuery,
 };
+pub use link::Link;
 pub use messaging::{Messaging, MessagingLimits, OutboundMessage, RecallRequest, SendOptions, SentTo, Target};
 pub use people::{GroupLimits, GroupRef, Groups, LoginToken, NewGroup, UserLimits, UserProfile, Users};
 pub use quota::Quota;
@@ -65,6 +67,11 @@ pub trait Provider: fmt::Debug + Send + Sync {
 
     /// Groups and rooms with their members.
     fn groups(&self) -> Option<&dyn Groups> {
+        None
+    }
+
+    /// A connection of the adapter's own, over which comes what other vendors send as callbacks.
+    fn link(&self) -> Option<&dyn Link> {
         None
     }
 

@@ -10,8 +10,10 @@ mod journal;
 mod outbox;
 mod quarantine;
 mod subscribers;
+mod timelines;
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -30,8 +32,13 @@ pub use subscribers::{
     Backlog, CursorState, ParkedConversation, PoisonPolicy, Reception, ShardCursor, StartAt, SubscriberFilter,
     SubscriberSpec, SubscriberUpdate, Subscribers,
 };
+pub use timelines::{
+    Account, ConversationMarks, DeviceCursor, Line, LineChange, LineKind, MemberRole, NewLine, Spread,
+    TimelineConversation, TimelineGroup, TimelineMember, Timelines, Written,
+};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::ids::{App, TenantId};
 
 /// A whole store: one value that is all of the traits.
 #[async_trait]
@@ -49,6 +56,15 @@ pub trait Store:
     /// # Errors
     /// `Storage`.
     async fn setting_or_insert(&self, name: &str, value: &[u8]) -> Result<Vec<u8>>;
+
+    /// The log and timelines of a messaging service of our own, made when it is missing.
+    ///
+    /// # Errors
+    /// `Unsupported` for a store that keeps none; `Storage`.
+    async fn timelines(&self, tenant: &TenantId, app: &App) -> Result<Arc<dyn Timelines>> {
+        let _ = (tenant, app);
+        Err(Error::unsupported("timelines in this store"))
+    }
 
     /// Asks the database for a sign of life.
     ///

@@ -6,6 +6,9 @@ mod journal;
 mod outbox;
 mod subscribers;
 mod tables;
+mod timelines;
+
+pub(super) use timelines::{SqliteTimelines, line_of, lines};
 
 use switchboard_contract::{App, Result, Shard, TenantId};
 

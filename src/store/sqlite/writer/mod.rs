@@ -14,6 +14,7 @@ mod outbox;
 mod plan;
 mod subscribers;
 mod tables;
+mod timelines;
 mod trim;
 
 use std::collections::VecDeque;
@@ -36,6 +37,7 @@ use plan::Answer;
 pub(super) use plan::position_of;
 pub(super) use subscribers::{PutSubscriber, RemoveSubscriber, RewindSubscriber, UpdateSubscribers};
 pub(super) use tables::{Bind, ChangeMembers, PutAside, PutGroup, PutUser, Release, RemoveGroup, SetProvisioned};
+pub(super) use timelines::{AppendLines, OpenGate, PutAccount, RaiseMarks, SaveDevices};
 pub(super) use trim::Trim;
 
 /// Where a caller hears what came of its call.

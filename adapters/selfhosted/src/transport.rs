@@ -1,0 +1,192 @@
+//! Packets over a stream, whatever its form: plain TCP, or WebSocket in binary or JSON.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures::{SinkExt as _, StreamExt as _};
+use switchboard_contract::Clock;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error as WebError, Message};
+
+use crate::frame::{BINARY_PROTOCOL, Decoder, FrameError, HEADER_BYTES, JSON_PROTOCOL, Packet, from_json, to_json};
+
+/// Small on purpose: there are many connections, and most are silent.
+const BUFFER: usize = 4096;
+
+/// A stream of bytes both ways.
+pub(crate) trait Bytestream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytestream for T {}
+
+pub(crate) type Io = Box<dyn Bytestream>;
+
+/// Why a connection is over.
+#[derive(Debug)]
+pub(crate) enum Lost {
+    /// The other side is gone.
+    Gone,
+    /// It does not take what is written to it.
+    Slow,
+    /// What it sends is no packet.
+    Fault(FrameError),
+}
+
+/// A connection that carries packets.
+pub(crate) enum Transport {
+    Tcp { io: Io, decoder: Decoder },
+    Binary { socket: Box<WebSocketStream<Io>>, decoder: Decoder },
+    Json { socket: Box<WebSocketStream<Io>> },
+}
+
+fn limits(limit: u32) -> WebSocketConfig {
+    let most = limit as usize + HEADER_BYTES;
+    WebSocketConfig::default()
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(BUFFER)
+        .max_write_buffer_size(most * 2 + (1 << 20))
+        .max_message_size(Some(most * 2))
+        .max_frame_size(Some(most * 2))
+}
+
+impl Transport {
+    pub(crate) fn tcp(io: Io, limit: u32) -> Self {
+        Self::Tcp { io, decoder: Decoder::new(limit) }
+    }
+
+    /// Answers a WebSocket handshake. Without a subprotocol we know, packets are binary.
+    pub(crate) async fn websocket(io: Io, limit: u32) -> Result<Self, WebError> {
+        let mut json = false;
+        #[allow(clippy::result_large_err, reason = "the form is tungstenite's")]
+        let choose = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
+            let asked = request.headers().get_all("sec-websocket-protocol").iter();
+            let mut words = asked.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+            if let Some(word) = words.find_map(|word| match word.trim() {
+                JSON_PROTOCOL => Some(JSON_PROTOCOL),
+                BINARY_PROTOCOL => Some(BINARY_PROTOCOL),
+                _ => None,
+            }) {
+                json = word == JSON_PROTOCOL;
+                response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(word));
+            }
+            Ok(response)
+        };
+        let socket = tokio_tungstenite::accept_hdr_async_with_config(io, choose, Some(limits(limit))).await?;
+        let socket = Box::new(socket);
+        Ok(if json { Self::Json { socket } } else { Self::Binary { socket, decoder: Decoder::new(limit) } })
+    }
+
+    /// Opens a WebSocket as a client, for binary packets.
+    pub(crate) async fn open_websocket(io: Io, host: &str, limit: u32) -> Result<Self, WebError> {
+        let mut request = format!("ws://{host}/").into_client_request()?;
+        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(BINARY_PROTOCOL));
+        let (socket, _) = tokio_tungstenite::client_async_with_config(request, io, Some(limits(limit))).await?;
+        Ok(Self::Binary { socket: Box::new(socket), decoder: Decoder::new(limit) })
+    }
+
+    /// The next packet. May be dropped and called again at any time.
+    pub(crate) async fn read(&mut self) -> Result<Packet, Lost> {
+        match self {
+            Self::Tcp { io, decoder } => loop {
+                if let Some(packet) = decoder.next_packet().map_err(Lost::Fault)? {
+                    return Ok(packet);
+                }
+                decoder.buffer().reserve(BUFFER);
+                match io.read_buf(decoder.buffer()).await {
+                    Ok(0) | Err(_) => return Err(Lost::Gone),
+                    Ok(_) => {}
+                }
+            },
+            Self::Binary { socket, decoder } => loop {
+                if let Some(packet) = decoder.next_packet().map_err(Lost::Fault)? {
+                    return Ok(packet);
+                }
+                match message(socket).await? {
+                    Message::Binary(bytes) => decoder.extend(&bytes),
+                    Message::Text(_) => return Err(Lost::Fault(FrameError::Body("text on a binary link".to_owned()))),
+                    _ => {}
+                }
+            },
+            Self::Json { socket } => loop {
+                match message(socket).await? {
+                    Message::Text(text) => return from_json(&text).map_err(Lost::Fault),
+                    Message::Binary(_) => {
+                        return Err(Lost::Fault(FrameError::Body("bytes on a JSON link".to_owned())));
+                    }
+                    _ => {}
+                }
+            },
+        }
+    }
+
+    /// Writes packets, all of them at once where that is possible.
+    pub(crate) async fn write(
+        &mut self,
+        packets: &mut VecDeque<Packet>,
+        within: Duration,
+        clock: &dyn Clock,
+    ) -> Result<(), Lost> {
+        if packets.is_empty() {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            written = self.write_all(packets) => written,
+            () = clock.sleep(within) => Err(Lost::Slow),
+        }
+    }
+
+    async fn write_all(&mut self, packets: &mut VecDeque<Packet>) -> Result<(), Lost> {
+        let gone = |_| Lost::Gone;
+        match self {
+            Self::Tcp { io, .. } => {
+                let mut out = BytesMut::new();
+                packets.drain(..).for_each(|packet| packet.encode(&mut out));
+                io.write_all(&out).await.map_err(|_| Lost::Gone)?;
+                io.flush().await.map_err(|_| Lost::Gone)
+            }
+            Self::Binary { socket, .. } => {
+                for packet in packets.drain(..) {
+                    let mut out = BytesMut::new();
+                    packet.encode(&mut out);
+                    socket.feed(Message::Binary(out.freeze())).await.map_err(gone)?;
+                }
+                socket.flush().await.map_err(gone)
+            }
+            Self::Json { socket } => {
+                for packet in packets.drain(..) {
+                    let text = to_json(&packet).map_err(Lost::Fault)?;
+                    socket.feed(Message::text(text)).await.map_err(gone)?;
+                }
+                socket.flush().await.map_err(gone)
+            }
+        }
+    }
+
+    /// Says good-bye as the form has it.
+    pub(crate) async fn close(&mut self, within: Duration, clock: &dyn Clock) {
+        let closing = async {
+            match self {
+                Self::Tcp { io, .. } => drop(io.shutdown().await),
+                Self::Binary { socket, .. } | Self::Json { socket } => drop((**socket).close(None).await),
+            }
+        };
+        tokio::select! {
+            () = closing => {}
+            () = clock.sleep(within) => {}
+        }
+    }
+}
+
+async fn message(socket: &mut WebSocketStream<Io>) -> Result<Message, Lost> {
+    match socket.next().await {
+        Some(Ok(Message::Close(_))) | None => Err(Lost::Gone),
+        Some(Ok(message)) => Ok(message),
+        Some(Err(WebError::Capacity(_))) => Err(Lost::Fault(FrameError::TooLong { length: u32::MAX, limit: 0 })),
+        Some(Err(_)) => Err(Lost::Gone),
+    }
+}
