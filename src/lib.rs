@@ -35,6 +35,7 @@ pub mod history;
 pub mod hub;
 pub mod identity;
 pub mod ingest;
+pub mod reconcile;
 pub mod sending;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;

@@ -11,6 +11,7 @@ use switchboard_contract::{ConversationKind, ProviderId, TenantId};
 
 use crate::hub::HubConfig;
 use crate::ingest::IngestConfig;
+use crate::reconcile::ReconcileConfig;
 use crate::sending::SendingConfig;
 
 /// All settings.
@@ -25,6 +26,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// The way in.
     pub ingest: IngestConfig,
+    /// Comparing with the vendors' history files.
+    pub reconcile: ReconcileConfig,
     /// Subscriptions.
     pub hub: HubConfig,
     /// The way out.

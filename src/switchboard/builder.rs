@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::hub::Hub;
 use crate::identity::{Identity, Provisioner};
 use crate::ingest::{Ingest, WeakIngest};
+use crate::reconcile::Reconciler;
 use crate::sending::{AppMode, EvidenceSink, Sending};
 
 /// Collects the parts of an engine.
@@ -90,6 +91,7 @@ impl Builder {
             clock.clone(),
         )
         .await?;
+        let reconciler = Reconciler::open(config.reconcile, store.clone(), ingest.downgrade(), clock.clone())?;
         sending.set_evidence_sink(Arc::new(Evidence(ingest.downgrade())));
 
         for (alias, one) in providers.iter() {
@@ -97,10 +99,11 @@ impl Builder {
             ingest.register(alias.clone(), one.tenant.clone(), one.provider.clone());
             let mode = if one.receive_only { AppMode::ReceiveOnly } else { AppMode::Active };
             sending.register(alias.clone(), one.tenant.clone(), one.provider.clone(), mode);
+            reconciler.register(alias.clone(), one.tenant.clone(), one.provider.clone()).await?;
         }
         hand_over(&store, &sending, &providers).await?;
         Ok(Switchboard {
-            inner: Arc::new(Inner { store, clock, identity, provisioner, hub, ingest, sending, providers }),
+            inner: Arc::new(Inner { store, clock, identity, provisioner, hub, ingest, reconciler, sending, providers }),
         })
     }
 }

@@ -22,6 +22,7 @@ use crate::history::HistoryRequest;
 use crate::hub::{Hub, Subscription};
 use crate::identity::{Identity, Provisioner};
 use crate::ingest::{CallbackAnswer, Ingest};
+use crate::reconcile::Reconciler;
 use crate::sending::{Outgoing, SendReceipt, SendView, Sending};
 use providers::Providers;
 
@@ -39,6 +40,7 @@ struct Inner {
     provisioner: Arc<Provisioner>,
     hub: Hub,
     ingest: Ingest,
+    reconciler: Reconciler,
     sending: Sending,
     providers: Providers,
 }
@@ -110,6 +112,11 @@ impl Switchboard {
         &self.inner.ingest
     }
 
+    /// Reconciliation with the vendors' history files, and the ledger of coverage.
+    pub fn reconciler(&self) -> &Reconciler {
+        &self.inner.reconciler
+    }
+
     /// The identity map.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.inner.identity
@@ -150,6 +157,7 @@ impl Switchboard {
     /// The first failure of a part; the others are stopped all the same.
     pub async fn shutdown(&self) -> Result<()> {
         let stopped = [
+            self.inner.reconciler.shutdown().await,
             self.inner.ingest.clone().shutdown().await,
             self.inner.sending.clone().shutdown().await,
             self.inner.hub.clone().shutdown().await,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use switchboard_contract::storage::{
-    Appended, Binding, BindingKind, CommitListener, CursorState, Draft, Entry, GroupRecord, HistoryKey, Leg,
-    QuarantineReason, Quarantined, UserRecord,
+    Appended, Binding, BindingKind, CommitListener, CursorState, Draft, Entry, GroupRecord, HistoryKey, HourCoverage,
+    Leg, QuarantineReason, Quarantined, UserRecord,
 };
 use switchboard_contract::{
     App, ClientMessageId, ConversationId, EventData, EventKey, KeyClass, MessageId, MessageRef, Origin, Position,
@@ -29,6 +29,7 @@ pub(super) struct State {
     pub(super) provisioned: BTreeSet<(TenantId, App, BindingKind, String, String)>,
     pub(super) users: HashMap<(TenantId, String), UserRecord>,
     pub(super) groups: BTreeMap<(TenantId, String, bool), GroupRecord>,
+    pub(super) hours: BTreeMap<(TenantId, App), BTreeMap<Timestamp, HourCoverage>>,
     pub(super) quarantine: BTreeMap<u64, Quarantined>,
     pub(super) quarantined: u64,
     pub(super) settings: HashMap<String, Vec<u8>>,

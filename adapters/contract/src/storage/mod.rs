@@ -4,6 +4,7 @@
 //! from many tasks at once. A store that fails answers `Storage` (or `StorageFull`) and has then changed nothing.
 
 mod bindings;
+mod coverage;
 mod directory;
 mod history;
 mod journal;
@@ -16,6 +17,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 pub use bindings::{Binding, BindingKind, Bindings};
+pub use coverage::{CoverageLedger, CoverageState, FileFact, HourCoverage, PositionRun, SequenceHole};
 pub use directory::{Directory, GroupRecord, UserRecord};
 pub use history::{ConversationSummary, History, HistoryFilter, HistoryKey, HistoryPage, HistoryQuery, PageDirection};
 pub use journal::{
@@ -35,7 +37,7 @@ use crate::error::Result;
 /// A whole store: one value that is all of the traits.
 #[async_trait]
 pub trait Store:
-    Journal + History + Outbox + Subscribers + Bindings + Directory + Quarantine + fmt::Debug + Send + Sync
+    Journal + History + Outbox + Subscribers + Bindings + Directory + Quarantine + CoverageLedger + fmt::Debug + Send + Sync
 {
     /// Reads a small value that belongs to the installation, such as the key of marks.
     ///

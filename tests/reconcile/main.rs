@@ -1,0 +1,7 @@
+//! Nothing lost: what the vendors' callbacks never brought comes from their history files, exactly and once.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod drops;
+mod files;
+mod stage;
