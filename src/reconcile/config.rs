@@ -22,6 +22,10 @@ pub struct ReconcileConfig {
     /// How far the vendor's clock and ours may differ: a file counts as final this much later. Default 10 min.
     #[serde(with = "humantime_serde")]
     pub clock_margin: Duration,
+    /// However early the vendor calls a file final, it is looked at once more this long after the end of its hour.
+    /// Default 26 h.
+    #[serde(with = "humantime_serde")]
+    pub confirm_after: Duration,
     /// A file that is missing this long after the end of an hour in which there were messages is an alert. Default 6 h.
     #[serde(with = "humantime_serde")]
     pub late_after: Duration,
@@ -44,6 +48,7 @@ impl Default for ReconcileConfig {
             look_again: Duration::from_secs(15 * 60),
             look_longest: Duration::from_secs(6 * 3600),
             clock_margin: Duration::from_secs(10 * 60),
+            confirm_after: Duration::from_secs(26 * 3600),
             late_after: Duration::from_secs(6 * 3600),
             fetch_within: Duration::from_secs(10 * 60),
             batch_lines: 1024,

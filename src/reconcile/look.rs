@@ -139,8 +139,9 @@ impl Subject {
             return Ok(Found::only(Finding::Absent { expected }));
         };
         let read_before = before.and_then(|before| before.file.as_ref());
-        if !manner.again && read_before.is_some_and(|before| before.digest == file.digest) {
-            return Ok(Found::only(Finding::Read));
+        let same = read_before.is_some_and(|before| before.digest == file.digest);
+        if same && !manner.again {
+            return Ok(Found::only(Finding::Read { same }));
         }
         let (bytes, digest) = (file.bytes, file.digest);
         let mut runs = Runs::default();
@@ -150,7 +151,7 @@ impl Subject {
             return Ok(Found { finding: Finding::Damaged, file: None, runs: Some(runs.into_list()) });
         }
         let file = Some(FileFact { bytes, digest, lines: pass.lines });
-        Ok(Found { finding: Finding::Read, file, runs: Some(runs.into_list()) })
+        Ok(Found { finding: Finding::Read { same }, file, runs: Some(runs.into_list()) })
     }
 
     async fn fetch(&self, files: &dyn HistoryFiles, hour: Timestamp) -> Result<HistoryFile> {

@@ -47,6 +47,7 @@ pub(super) fn hour_of(at: Timestamp) -> Timestamp {
 pub(super) struct Rules {
     earliest: Duration,
     settled: Duration,
+    confirmed: Duration,
     kept: Duration,
     look_again: Duration,
     look_longest: Duration,
@@ -59,6 +60,7 @@ impl Rules {
         Self {
             earliest: limits.earliest,
             settled: (limits.final_after + config.clock_margin).min(latest),
+            confirmed: config.confirm_after.min(latest),
             kept: limits.kept,
             look_again: config.look_again,
             look_longest: config.look_longest,
@@ -89,6 +91,11 @@ impl Rules {
         self.look_again.saturating_mul(1 << looks.saturating_sub(1).min(20)).min(self.look_longest)
     }
 
+    /// When to look once more at what is taken as final, if that time is still to come.
+    fn confirmation(&self, hour: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        Some(hour + HOUR + self.confirmed).filter(|at| *at > now)
+    }
+
     /// The next look at a file that is not final: the last of them comes when it is.
     fn before_final(&self, hour: Timestamp, now: Timestamp, looks: u32) -> Timestamp {
         (now + self.wait(looks)).min(self.final_at(hour))
@@ -98,8 +105,11 @@ impl Rules {
 /// What a look found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
-    /// The file was read to its end, now or before.
-    Read,
+    /// The file was read to its end, now or before; `same`: it is the file of the look before.
+    Read {
+        /// See there.
+        same: bool,
+    },
     /// There is no file; `expected`: the journal has messages of the hour, or there was a file before.
     Absent {
         /// See there.
@@ -132,9 +142,13 @@ pub(super) fn judge(rules: &Rules, hour: Timestamp, now: Timestamp, looks: u32, 
         false => verdict(Suspect, reason, Some((now + rules.wait(looks)).min(rules.gone_at(hour)))),
     };
     match finding {
-        Finding::Read if settled => verdict(Complete, reason::FINAL, None),
-        Finding::Read => verdict(Suspect, reason::MAY_GROW, soon),
-        Finding::Absent { expected: false } if settled => verdict(Complete, reason::NOTHING, None),
+        // Whatever the vendor says of its files, one that has just changed is not taken as final.
+        Finding::Read { same: true } if settled => verdict(Complete, reason::FINAL, rules.confirmation(hour, now)),
+        Finding::Read { .. } if settled => verdict(Suspect, reason::MAY_GROW, Some(now + rules.look_again)),
+        Finding::Read { .. } => verdict(Suspect, reason::MAY_GROW, soon),
+        Finding::Absent { expected: false } if settled => {
+            verdict(Complete, reason::NOTHING, rules.confirmation(hour, now))
+        }
         Finding::Absent { expected: false } => verdict(Suspect, reason::NOT_PUBLISHED, soon),
         Finding::Absent { expected: true } => again(reason::MISSING),
         Finding::Damaged => again(reason::DAMAGED),
@@ -250,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_file_is_looked_at_when_it_can_be_there_and_last_when_it_is_final() {
-        let (looks, hour) = live(60, |_, _| Finding::Read);
+        let (looks, hour) = live(60, |_, _| Finding::Read { same: true });
         assert_eq!(hour.state, CoverageState::Complete);
         assert_eq!(looks.first(), Some(&HOUR));
         let last = looks.last().copied().unwrap_or_default();
@@ -283,10 +297,42 @@ mod tests {
     #[test]
     fn a_file_23_hours_late_is_found() {
         let (_, hour) = live(60, |hour, now| match now.since(hour + HOUR) > 23 * HOUR {
-            true => Finding::Read,
+            true => Finding::Read { same: true },
             false => Finding::Absent { expected: true },
         });
         assert_eq!((hour.state, hour.reason.as_str()), (CoverageState::Complete, reason::FINAL));
+    }
+
+    #[test]
+    fn a_file_that_changes_after_its_time_is_looked_at_until_it_stands_still() {
+        let mut seen = 0;
+        let (looks, hour) = live(80, |at, now| {
+            let changing = now < rules().final_at(at) + 2 * HOUR;
+            seen += u32::from(at == T0 && now >= rules().final_at(at));
+            Finding::Read { same: !changing }
+        });
+        assert_eq!((hour.state, hour.reason.as_str()), (CoverageState::Complete, reason::FINAL));
+        assert!(looks.last().is_some_and(|last| *last >= 32 * HOUR), "{looks:?}");
+        assert!((8..=12).contains(&seen), "every quarter of an hour: {seen}");
+    }
+
+    #[test]
+    fn an_early_final_file_is_confirmed_a_day_later() {
+        let limits = HistoryFileLimits {
+            earliest: HOUR,
+            final_after: 2 * HOUR,
+            kept: 72 * HOUR,
+            own_sends: true,
+            quota: Quota { calls: None, units: None, per: HOUR },
+        };
+        let rules = Rules::new(&limits, &ReconcileConfig::default());
+        let now = rules.final_at(T0);
+        for finding in [Finding::Read { same: true }, Finding::Absent { expected: false }] {
+            let verdict = judge(&rules, T0, now, 4, finding);
+            assert_eq!((verdict.state, verdict.next_look), (CoverageState::Complete, Some(T0 + 27 * HOUR)));
+            let later = judge(&rules, T0, T0 + 27 * HOUR, 5, finding);
+            assert_eq!((later.state, later.next_look), (CoverageState::Complete, None));
+        }
     }
 
     #[test]
