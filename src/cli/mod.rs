@@ -3,10 +3,13 @@
 mod caps;
 mod check;
 mod client;
+mod coverage;
 mod emulate;
 mod migrate;
+mod reconcile;
 mod send;
 mod serve;
+mod span;
 mod tail;
 mod trace;
 
@@ -47,6 +50,10 @@ enum Command {
     Tail(tail::Tail),
     /// Show everything a running sidecar knows of one message.
     Trace(trace::Trace),
+    /// Show how much of what was said a running sidecar has, and every hole.
+    Coverage(coverage::Coverage),
+    /// Compare hours with the vendor's history files now, and journal what is missing.
+    Reconcile(reconcile::Reconcile),
     /// Bring the store's schema up to date, or show where it stands.
     Migrate(migrate::Migrate),
 }
@@ -100,6 +107,8 @@ async fn run(command: Command) -> Result<(), Error> {
         Command::Send(command) => command.run().await,
         Command::Tail(command) => command.run().await,
         Command::Trace(command) => command.run().await,
+        Command::Coverage(command) => command.run().await,
+        Command::Reconcile(command) => command.run().await,
         Command::Migrate(command) => command.run().await,
     }
 }

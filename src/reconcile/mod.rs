@@ -211,6 +211,15 @@ impl Reconciler {
         Ok(gone)
     }
 
+    /// The tenant's providers whose vendor publishes files.
+    pub fn with_files(&self, tenant: &TenantId) -> Vec<ProviderId> {
+        let apps = self.0.apps.lock();
+        apps.iter()
+            .filter(|(_, one)| one.tenant == *tenant && one.task.is_some())
+            .map(|(alias, _)| alias.clone())
+            .collect()
+    }
+
     /// Resolves once no app has anything due now. For tests that own the clock, and for whoever waits for repair.
     pub async fn settled(&self) {
         let apps: Vec<_> = self.0.apps.lock().values().filter_map(|one| one.task.clone()).collect();

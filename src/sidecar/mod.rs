@@ -3,6 +3,7 @@
 mod auth;
 mod callbacks;
 mod conversations;
+mod coverage;
 mod extract;
 mod groups;
 mod health;

@@ -6,7 +6,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{AppState, conversations, groups, identity, messages, providers, stream, subscribers, users};
+use super::{AppState, conversations, coverage, groups, identity, messages, providers, stream, subscribers, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -30,6 +30,7 @@ fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(messages::routes())
         .merge(conversations::routes())
+        .merge(coverage::routes())
         .merge(subscribers::routes())
         .merge(stream::routes())
         .merge(users::routes())
