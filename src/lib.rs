@@ -25,6 +25,7 @@
 //! no web server, no command line and no emulator.
 
 mod assembly;
+pub mod catchup;
 #[cfg(feature = "bin")]
 pub mod cli;
 pub mod clock;
@@ -35,6 +36,7 @@ pub mod history;
 pub mod hub;
 pub mod identity;
 pub mod ingest;
+mod notices;
 pub mod reconcile;
 pub mod sending;
 #[cfg(feature = "sidecar")]

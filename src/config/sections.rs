@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use switchboard_contract::{ConversationKind, ProviderId, TenantId};
 
+use crate::catchup::CatchupConfig;
 use crate::hub::HubConfig;
 use crate::ingest::IngestConfig;
 use crate::reconcile::ReconcileConfig;
@@ -28,6 +29,8 @@ pub struct Config {
     pub ingest: IngestConfig,
     /// Comparing with the vendors' history files.
     pub reconcile: ReconcileConfig,
+    /// Catching up after we were away.
+    pub catchup: CatchupConfig,
     /// Subscriptions.
     pub hub: HubConfig,
     /// The way out.

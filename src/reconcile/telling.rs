@@ -5,23 +5,19 @@ use std::time::Duration;
 
 use metrics::{Counter, counter};
 use serde_json::{Value, json};
-use switchboard_contract::storage::{Commit, CoverageState, Draft, HourCoverage, Store};
-use switchboard_contract::{
-    App, Clock, Event, EventData, EventId, EventKey, KeyClass, Notice, Origin, ProviderId, TenantId, Topic,
-};
+use switchboard_contract::storage::{CoverageState, HourCoverage, Store};
+use switchboard_contract::{App, Clock, ProviderId, TenantId, Topic};
 
 use super::ReconcileConfig;
 use super::look::Pass;
 use super::schedule::{HOUR, reason};
-use crate::ingest::digest;
+use crate::notices::Notices;
 
 /// Tells of one app.
 pub(super) struct Telling {
-    tenant: TenantId,
     alias: ProviderId,
     app: App,
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    notices: Notices,
     repaired: Counter,
     lines: Counter,
 }
@@ -44,11 +40,9 @@ impl Telling {
         Self {
             repaired: counter!("switchboard_reconciled_total", "provider" => label.clone()),
             lines: counter!("switchboard_reconcile_lines_total", "provider" => label),
-            tenant,
+            notices: Notices::new(tenant, alias.clone(), app.clone(), store, clock),
             alias,
             app,
-            store,
-            clock,
         }
     }
 
@@ -132,36 +126,8 @@ impl Telling {
 
     /// Journals a notice. The same notice of the same hour is one, also after a restart.
     async fn tell(&self, kind: &str, hour: &HourCoverage, which: &str, mut detail: Value) {
-        detail["app"] = json!(self.app.key);
         detail["hour"] = json!(hour.hour.to_rfc3339());
-        let now = self.clock.now();
-        let id = EventId::generate();
-        let data = EventData::Notice(Notice {
-            topic: Topic::Backfill,
-            kind: kind.to_owned(),
-            provider: Some(self.alias.clone()),
-            detail,
-        });
-        let draft = Draft {
-            digest: digest(None, &data),
-            key: EventKey::new(KeyClass::Internal, format!("{kind}/{}/{}/{which}", self.app, hour.hour.0)),
-            sort_key: id.to_string(),
-            raw: None,
-            event: Event {
-                id,
-                tenant: self.tenant.clone(),
-                app: None,
-                conversation: None,
-                sent_at: now,
-                received_at: now,
-                origin: Origin::Internal,
-                late: false,
-                data,
-            },
-        };
-        if let Err(error) = self.store.commit(Commit { drafts: vec![draft], ..Commit::default() }).await {
-            tracing::error!(provider = %self.alias, kind, %error, "a notice could not be journalled");
-        }
+        self.notices.tell(Topic::Backfill, kind, &format!("{}/{which}", hour.hour.0), detail).await;
     }
 }
 

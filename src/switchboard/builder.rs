@@ -11,6 +11,7 @@ use switchboard_contract::{
 
 use super::providers::{Providers, Registered};
 use super::{Inner, Switchboard};
+use crate::catchup::Catchup;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::hub::Hub;
@@ -92,6 +93,8 @@ impl Builder {
         )
         .await?;
         let reconciler = Reconciler::open(config.reconcile, store.clone(), ingest.downgrade(), clock.clone())?;
+        let catchup =
+            Catchup::open(config.catchup, store.clone(), identity.clone(), ingest.downgrade(), clock.clone())?;
         sending.set_evidence_sink(Arc::new(Evidence(ingest.downgrade())));
 
         for (alias, one) in providers.iter() {
@@ -99,11 +102,23 @@ impl Builder {
             ingest.register(alias.clone(), one.tenant.clone(), one.provider.clone());
             let mode = if one.receive_only { AppMode::ReceiveOnly } else { AppMode::Active };
             sending.register(alias.clone(), one.tenant.clone(), one.provider.clone(), mode);
+            catchup.register(alias.clone(), one.tenant.clone(), one.provider.clone());
             reconciler.register(alias.clone(), one.tenant.clone(), one.provider.clone()).await?;
         }
         hand_over(&store, &sending, &providers).await?;
         Ok(Switchboard {
-            inner: Arc::new(Inner { store, clock, identity, provisioner, hub, ingest, reconciler, sending, providers }),
+            inner: Arc::new(Inner {
+                store,
+                clock,
+                identity,
+                provisioner,
+                hub,
+                ingest,
+                reconciler,
+                catchup,
+                sending,
+                providers,
+            }),
         })
     }
 }

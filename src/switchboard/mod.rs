@@ -17,6 +17,7 @@ pub use builder::Builder;
 pub use providers::ProviderView;
 pub use subscriber::Subscriber;
 
+use crate::catchup::Catchup;
 use crate::config::Config;
 use crate::history::HistoryRequest;
 use crate::hub::{Hub, Subscription};
@@ -41,6 +42,7 @@ struct Inner {
     hub: Hub,
     ingest: Ingest,
     reconciler: Reconciler,
+    catchup: Catchup,
     sending: Sending,
     providers: Providers,
 }
@@ -117,6 +119,11 @@ impl Switchboard {
         &self.inner.reconciler
     }
 
+    /// Catching up after we were away, and the windows that repair still has to fill.
+    pub fn catchup(&self) -> &Catchup {
+        &self.inner.catchup
+    }
+
     /// The identity map.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.inner.identity
@@ -139,7 +146,7 @@ impl Switchboard {
 
     /// Every provider with its state, by alias.
     pub async fn providers(&self) -> Result<Vec<ProviderView>> {
-        self.inner.providers.views(&self.inner.store).await
+        self.inner.providers.views(&self.inner.store, &self.inner.catchup).await
     }
 
     /// The provider behind an alias.
@@ -157,6 +164,7 @@ impl Switchboard {
     /// The first failure of a part; the others are stopped all the same.
     pub async fn shutdown(&self) -> Result<()> {
         let stopped = [
+            self.inner.catchup.shutdown().await,
             self.inner.reconciler.shutdown().await,
             self.inner.ingest.clone().shutdown().await,
             self.inner.sending.clone().shutdown().await,

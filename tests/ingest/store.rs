@@ -137,6 +137,13 @@ delegate! { CoverageLedger {
     fn gone_sequences(tenant: &TenantId, limit: usize) -> Result<Vec<SequenceHole>>;
 } }
 
+delegate! { RepairWindows {
+    fn set_alive(tenant: &TenantId, app: &App, at: Timestamp) -> Result<()>;
+    fn alive(tenant: &TenantId, app: &App) -> Result<Option<Timestamp>>;
+    fn put_window(tenant: &TenantId, app: &App, window: &RepairWindow) -> Result<u64>;
+    fn windows(tenant: &TenantId, app: &App, open: bool, limit: usize) -> Result<Vec<RepairWindow>>;
+} }
+
 delegate! { Store {
     fn setting(name: &str) -> Result<Option<Vec<u8>>>;
     fn setting_or_insert(name: &str, value: &[u8]) -> Result<Vec<u8>>;

@@ -4,4 +4,5 @@
 
 mod drops;
 mod files;
+mod restart;
 mod stage;

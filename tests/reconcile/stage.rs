@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use switchboard::catchup::CatchupConfig;
 use switchboard::clock::ManualClock;
 use switchboard::config::ServerConfig;
 use switchboard::reconcile::{AppCoverage, ReconcileConfig};
@@ -95,6 +96,8 @@ pub(crate) struct Stage {
     time: Time,
     pub(crate) clock: ManualClock,
     directory: TempDir,
+    /// Whether a start asks the vendor for what was missed; without it only files bring anything.
+    pub(crate) queries: bool,
 }
 
 /// One run of the sidecar.
@@ -109,7 +112,7 @@ impl Stage {
     pub(crate) async fn new(vendor: Vendor, seed: u64) -> Self {
         let time = Time::manual(START.0);
         let emulator = Emulator::start(vendor, seed, time.clone()).await;
-        Self { emulator, time, clock: ManualClock::new(START), directory: tempfile::tempdir().unwrap() }
+        Self { emulator, time, clock: ManualClock::new(START), directory: tempfile::tempdir().unwrap(), queries: true }
     }
 
     pub(crate) fn database(&self) -> std::path::PathBuf {
@@ -121,7 +124,8 @@ impl Stage {
     }
 
     pub(crate) async fn run_with(&self, reconcile: ReconcileConfig) -> Run {
-        let mut config = Config { reconcile, ..Config::default() };
+        let catchup = CatchupConfig { queries: self.queries, ..CatchupConfig::default() };
+        let mut config = Config { reconcile, catchup, ..Config::default() };
         config.ingest.inbox.path = self.directory.path().join("inbox");
         config.ingest.inbox.capacity_bytes = 64 << 20;
         let store = SqliteStore::open(SqliteOptions::at(self.database())).await.unwrap();

@@ -1,7 +1,7 @@
 //! The ledger of coverage.
 
-use switchboard_contract::storage::{CoverageState, FileFact, HourCoverage, PositionRun};
-use switchboard_contract::{App, EventKey, KeyClass, Position, Timestamp, VendorMessageId};
+use switchboard_contract::storage::{CoverageState, FileFact, HourCoverage, PositionRun, RepairWindow};
+use switchboard_contract::{App, ErrorKind, EventKey, KeyClass, Position, Timestamp, VendorMessageId};
 
 use crate::fixture::{AnyStore, SHARD, app, append, direct, message, recall, tenant, vendor};
 
@@ -104,6 +104,45 @@ pub(crate) async fn a_whole_journal_has_no_holes(store: &AnyStore) {
     append(store, vec![message(&direct("bob"), "next", "hi")]).await;
     assert_eq!(store.gone_sequences(&tenant(), 9).await.unwrap(), []);
     assert_eq!(store.gone_places(&"other".into(), SHARD, 9).await.unwrap(), []);
+}
+
+fn window(since: i64) -> RepairWindow {
+    RepairWindow {
+        id: 0,
+        since: Timestamp(since),
+        until: Timestamp(since + 5),
+        cause: "restart".to_owned(),
+        queried: 0,
+        repaired: 0,
+        closed_at: None,
+        complete: false,
+    }
+}
+
+pub(crate) async fn windows_are_kept_and_closed(store: &AnyStore) {
+    let (first, second) = (window(10), window(20));
+    let one = store.put_window(&tenant(), &app(), &first).await.unwrap();
+    let two = store.put_window(&tenant(), &app(), &second).await.unwrap();
+    assert!(0 < one && one < two);
+    let closed =
+        RepairWindow { id: one, queried: 3, repaired: 7, closed_at: Some(Timestamp(30)), complete: true, ..first };
+    assert_eq!(store.put_window(&tenant(), &app(), &closed).await.unwrap(), one);
+    let second = RepairWindow { id: two, ..second };
+    assert_eq!(store.windows(&tenant(), &app(), false, 9).await.unwrap(), [second.clone(), closed.clone()]);
+    assert_eq!(store.windows(&tenant(), &app(), true, 9).await.unwrap(), std::slice::from_ref(&second));
+    assert_eq!(store.windows(&tenant(), &app(), false, 1).await.unwrap(), [second]);
+    assert_eq!(store.windows(&"other".into(), &app(), false, 9).await.unwrap(), []);
+    let stranger = store.put_window(&"other".into(), &app(), &closed).await.unwrap_err();
+    assert_eq!(stranger.kind(), ErrorKind::NotFound);
+}
+
+pub(crate) async fn signs_of_life_only_rise(store: &AnyStore) {
+    assert_eq!(store.alive(&tenant(), &app()).await.unwrap(), None);
+    for (at, expected) in [(100, 100), (50, 100), (130, 130)] {
+        store.set_alive(&tenant(), &app(), Timestamp(at)).await.unwrap();
+        assert_eq!(store.alive(&tenant(), &app()).await.unwrap(), Some(Timestamp(expected)));
+    }
+    assert_eq!(store.alive(&tenant(), &App::new("huanxin", "x#y")).await.unwrap(), None);
 }
 
 /// Removes rows as somebody with the database's own shell would.

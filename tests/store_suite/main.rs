@@ -77,6 +77,8 @@ suite! {
     coverage::hours_are_kept_and_replaced,
     coverage::known_keys_are_found_in_lists,
     coverage::messages_are_counted_by_app_time_and_place,
+    coverage::windows_are_kept_and_closed,
+    coverage::signs_of_life_only_rise,
     coverage::a_whole_journal_has_no_holes,
     tables::bindings_keep_the_older_pair,
     tables::a_taken_business_id_is_a_conflict,

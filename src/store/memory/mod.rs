@@ -10,6 +10,7 @@ mod outbox;
 mod state;
 mod subscribers;
 mod tables;
+mod windows;
 
 use std::fmt;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use switchboard_contract::storage::{
     Appended, Binding, BindingKind, CommitListener, CursorState, Draft, Entry, GroupRecord, HistoryKey, HourCoverage,
-    Leg, QuarantineReason, Quarantined, UserRecord,
+    Leg, QuarantineReason, Quarantined, RepairWindow, UserRecord,
 };
 use switchboard_contract::{
     App, ClientMessageId, ConversationId, EventData, EventKey, KeyClass, MessageId, MessageRef, Origin, Position,
@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) users: HashMap<(TenantId, String), UserRecord>,
     pub(super) groups: BTreeMap<(TenantId, String, bool), GroupRecord>,
     pub(super) hours: BTreeMap<(TenantId, App), BTreeMap<Timestamp, HourCoverage>>,
+    pub(super) alive: BTreeMap<(TenantId, App), Timestamp>,
+    pub(super) windows: BTreeMap<u64, ((TenantId, App), RepairWindow)>,
     pub(super) quarantine: BTreeMap<u64, Quarantined>,
     pub(super) quarantined: u64,
     pub(super) settings: HashMap<String, Vec<u8>>,

@@ -11,6 +11,7 @@ mod journal;
 mod outbox;
 mod quarantine;
 mod subscribers;
+mod windows;
 
 use std::fmt;
 
@@ -31,13 +32,25 @@ pub use subscribers::{
     Backlog, CursorState, ParkedConversation, PoisonPolicy, Reception, ShardCursor, StartAt, SubscriberFilter,
     SubscriberSpec, SubscriberUpdate, Subscribers,
 };
+pub use windows::{RepairWindow, RepairWindows};
 
 use crate::error::Result;
 
 /// A whole store: one value that is all of the traits.
 #[async_trait]
 pub trait Store:
-    Journal + History + Outbox + Subscribers + Bindings + Directory + Quarantine + CoverageLedger + fmt::Debug + Send + Sync
+    Journal
+    + History
+    + Outbox
+    + Subscribers
+    + Bindings
+    + Directory
+    + Quarantine
+    + CoverageLedger
+    + RepairWindows
+    + fmt::Debug
+    + Send
+    + Sync
 {
     /// Reads a small value that belongs to the installation, such as the key of marks.
     ///

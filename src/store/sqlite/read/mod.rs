@@ -7,6 +7,7 @@ mod journal;
 mod outbox;
 mod subscribers;
 mod tables;
+mod windows;
 
 use switchboard_contract::{App, Result, Shard, TenantId};
 

@@ -16,6 +16,7 @@ mod plan;
 mod subscribers;
 mod tables;
 mod trim;
+mod windows;
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -39,6 +40,7 @@ pub(super) use plan::position_of;
 pub(super) use subscribers::{PutSubscriber, RemoveSubscriber, UpdateSubscribers};
 pub(super) use tables::{Bind, ChangeMembers, PutAside, PutGroup, PutUser, Release, RemoveGroup, SetProvisioned};
 pub(super) use trim::Trim;
+pub(super) use windows::{PutWindow, SetAlive};
 
 /// Where a caller hears what came of its call.
 pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
