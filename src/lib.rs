@@ -54,4 +54,6 @@ pub use self::config::Config;
 pub use self::history::Tier;
 pub use self::hub::{Delivery, Subscription};
 pub use self::sending::{Outgoing, To};
-pub use self::switchboard::{Builder, ProviderView, Subscriber, Switchboard, Tenant};
+pub use self::switchboard::{
+    Builder, HistorySpan, ProviderPlan, ProviderView, PulledPart, Subscriber, Switchboard, Tenant,
+};

@@ -22,15 +22,19 @@ pub(super) struct Puller {
     pub(super) identity: Arc<Identity>,
     pub(super) ingest: WeakIngest,
     pub(super) max_pages: u32,
+    /// What was sent before this is history: nobody missed it.
+    pub(super) began: Timestamp,
 }
 
 /// What a reading brought.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Pulled {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Pulled {
     /// Messages that were missing.
-    pub(super) fresh: u64,
+    pub fresh: u64,
+    /// Messages of a time before Switchboard had the app.
+    pub history: u64,
     /// The whole span was read.
-    pub(super) whole: bool,
+    pub whole: bool,
 }
 
 impl Puller {
@@ -52,7 +56,7 @@ impl Puller {
             return Err(unsupported());
         }
         let (viewer, target) = self.spell(conversation).await?;
-        let mut pulled = Pulled { fresh: 0, whole: true };
+        let mut pulled = Pulled { whole: true, ..Pulled::default() };
         let mut pages = self.max_pages;
         let span = limits.max_span.unwrap_or(Duration::MAX);
         let mut from = match limits.depth {
@@ -72,7 +76,7 @@ impl Puller {
                 limit: limits.max_page,
                 cursor: None,
             };
-            if !self.span(roaming, query, &mut pages, &mut pulled.fresh).await? {
+            if !self.span(roaming, query, &mut pages, &mut pulled).await? {
                 pulled.whole = false;
                 break;
             }
@@ -87,7 +91,7 @@ impl Puller {
         roaming: &dyn Roaming,
         mut query: RoamingQuery,
         pages: &mut u32,
-        fresh: &mut u64,
+        pulled: &mut Pulled,
     ) -> Result<bool> {
         loop {
             if *pages == 0 {
@@ -95,7 +99,7 @@ impl Puller {
             }
             *pages -= 1;
             let page = roaming.page(&query).await?;
-            *fresh += self.journal(page.items).await?;
+            self.journal(page.items, pulled).await?;
             match page.next {
                 None => return Ok(true),
                 // A cursor that does not move would never end.
@@ -105,23 +109,29 @@ impl Puller {
         }
     }
 
-    /// Journals the messages of a page that are missing; how many were.
-    async fn journal(&self, items: Vec<Inbound>) -> Result<u64> {
+    /// Journals what of a page is missing.
+    async fn journal(&self, items: Vec<Inbound>, pulled: &mut Pulled) -> Result<()> {
         let keys: Vec<_> = items.iter().map(|item| item.key.clone()).collect();
         let known = self.store.known(&self.tenant, self.provider.app(), &keys).await?;
         let missing = items.into_iter().zip(known).filter(|(_, known)| known.is_none()).map(|(item, _)| item);
         let (messages, others): (Vec<_>, Vec<_>) =
             missing.partition(|item| matches!(item.data, InboundData::Message(_)));
         let ingest = self.ingest.upgrade().ok_or_else(|| Error::new(ErrorKind::Closed, "the way in is closed"))?;
-        let mut fresh = 0;
-        if !messages.is_empty() {
-            let answers = ingest.submit(&self.tenant, &self.alias, Origin::Query, messages).await?;
-            fresh = answers.iter().filter(|appended| matches!(appended, Appended::Fresh { .. })).count();
+        for part in [messages, others] {
+            let (old, missed): (Vec<_>, Vec<_>) = part.into_iter().partition(|item| item.sent_at < self.began);
+            for (origin, items, count) in
+                [(Origin::Query, missed, &mut pulled.fresh), (Origin::History, old, &mut pulled.history)]
+            {
+                if items.is_empty() {
+                    continue;
+                }
+                let messages = matches!(items[0].data, InboundData::Message(_));
+                let answers = ingest.submit(&self.tenant, &self.alias, origin, items).await?;
+                let fresh = answers.iter().filter(|appended| matches!(appended, Appended::Fresh { .. })).count();
+                *count += if messages { fresh as u64 } else { 0 };
+            }
         }
-        if !others.is_empty() {
-            ingest.submit(&self.tenant, &self.alias, Origin::Query, others).await?;
-        }
-        Ok(fresh as u64)
+        Ok(())
     }
 
     /// Through whose eyes to look, and at what, in the vendor's ids.

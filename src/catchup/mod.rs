@@ -18,16 +18,20 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::Serialize;
 use switchboard_contract::storage::{RepairWindow, Store};
-use switchboard_contract::{App, Clock, Error, ErrorKind, Provider, ProviderId, Result, TenantId, Timestamp};
+use switchboard_contract::{
+    App, Clock, ConversationId, Error, ErrorKind, Provider, ProviderId, Result, TenantId, Timestamp,
+};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use config::CatchupConfig;
+pub use conversation::Pulled;
 
 use crate::identity::Identity;
 use crate::ingest::WeakIngest;
 use crate::notices::Notices;
+use crate::reconcile;
 use conversation::Puller;
 use walk::{Bell, Walker};
 
@@ -64,6 +68,7 @@ struct Registered {
     app: App,
     bell: Arc<Bell>,
     state: watch::Receiver<ProviderState>,
+    puller: Puller,
 }
 
 impl Catchup {
@@ -86,23 +91,29 @@ impl Catchup {
     }
 
     /// Starts the walk of this provider's app.
-    pub fn register(&self, alias: ProviderId, tenant: TenantId, provider: Arc<dyn Provider>) {
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub async fn register(&self, alias: ProviderId, tenant: TenantId, provider: Arc<dyn Provider>) -> Result<()> {
         let inner = &self.0;
         let app = provider.app().clone();
+        let began = reconcile::began(&inner.store, &inner.clock, &tenant, &app).await? - inner.config.clock_margin;
+        let puller = Puller {
+            tenant: tenant.clone(),
+            alias: alias.clone(),
+            provider: provider.clone(),
+            store: inner.store.clone(),
+            identity: inner.identity.clone(),
+            ingest: inner.ingest.clone(),
+            max_pages: inner.config.max_pages,
+            began,
+        };
         let (state, seen) = watch::channel(ProviderState::CatchingUp);
         let bell = Arc::new(Bell::default());
         let walker = Walker {
             notices: Notices::new(tenant.clone(), alias.clone(), app.clone(), inner.store.clone(), inner.clock.clone()),
             files: provider.history_files().is_some(),
-            puller: Puller {
-                tenant: tenant.clone(),
-                alias: alias.clone(),
-                provider,
-                store: inner.store.clone(),
-                identity: inner.identity.clone(),
-                ingest: inner.ingest.clone(),
-                max_pages: inner.config.max_pages,
-            },
+            puller: puller.clone(),
             app: app.clone(),
             clock: inner.clock.clone(),
             config: inner.config.clone(),
@@ -111,7 +122,26 @@ impl Catchup {
         };
         let stop = inner.stop.clone();
         inner.tasks.spawn(async move { stop.run_until_cancelled(walker.run()).await });
-        inner.apps.lock().insert(alias, Registered { tenant, app, bell, state: seen });
+        inner.apps.lock().insert(alias, Registered { tenant, app, bell, state: seen, puller });
+        Ok(())
+    }
+
+    /// Reads a span of a conversation, both ends included, from the vendor into the journal. What was said before Switchboard had the app
+    /// is history and delivered to nobody who does not ask for it; what was missed since is delivered late.
+    ///
+    /// # Errors
+    /// `NotFound` for a provider this tenant does not have, or a conversation its vendor does not have; `Unsupported`
+    /// for a vendor, account or kind of conversation without queries; whatever else the vendor or the store says.
+    pub async fn pull(
+        &self,
+        tenant: &TenantId,
+        alias: &ProviderId,
+        conversation: &ConversationId,
+        (since, until): (Timestamp, Timestamp),
+        max_pages: u32,
+    ) -> Result<Pulled> {
+        let puller = Puller { max_pages, ..self.of(tenant, alias)?.puller };
+        puller.pull(conversation, since, until).await
     }
 
     /// Asks for a walk from `since` on, because of `cause`: a stable lower-case word. Any number of calls leave at

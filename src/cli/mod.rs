@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod coverage;
 mod emulate;
+mod history;
 mod migrate;
 mod reconcile;
 mod send;
@@ -54,6 +55,8 @@ enum Command {
     Coverage(coverage::Coverage),
     /// Compare hours with the vendor's history files now, and journal what is missing.
     Reconcile(reconcile::Reconcile),
+    /// Show how the past of a conversation would be pulled, or pull it.
+    History(history::History),
     /// Bring the store's schema up to date, or show where it stands.
     Migrate(migrate::Migrate),
 }
@@ -109,6 +112,7 @@ async fn run(command: Command) -> Result<(), Error> {
         Command::Trace(command) => command.run().await,
         Command::Coverage(command) => command.run().await,
         Command::Reconcile(command) => command.run().await,
+        Command::History(command) => command.run().await,
         Command::Migrate(command) => command.run().await,
     }
 }

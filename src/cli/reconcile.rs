@@ -46,12 +46,13 @@ impl Reconcile {
             ));
             for hour in provider["hours"].as_array().into_iter().flatten() {
                 print_line(format_args!(
-                    "  {}  {} ({}): {} lines, {} repaired, {} others, {} unreadable",
+                    "  {}  {} ({}): {} lines, {} repaired, {} of history, {} others, {} unreadable",
                     span::shown(&hour["hour"]),
                     hour["state"].as_str().unwrap_or_default(),
                     hour["reason"].as_str().unwrap_or_default(),
                     hour["lines"],
                     hour["repaired"],
+                    hour["history"],
                     hour["others"],
                     hour["skipped"]
                 ));

@@ -9,7 +9,7 @@ pub(crate) struct Span {
     /// Only this provider.
     #[arg(long)]
     pub(crate) provider: Option<String>,
-    /// From this time on, RFC 3339; three days ago by default.
+    /// From this time on, RFC 3339. Without it coverage and reconcile begin three days ago.
     #[arg(long)]
     from: Option<String>,
     /// Up to this time, RFC 3339; now by default.

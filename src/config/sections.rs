@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use switchboard_contract::{ConversationKind, ProviderId, TenantId};
 
 use crate::catchup::CatchupConfig;
+use crate::history::HistoryConfig;
 use crate::hub::HubConfig;
 use crate::ingest::IngestConfig;
 use crate::reconcile::ReconcileConfig;
@@ -29,6 +30,8 @@ pub struct Config {
     pub ingest: IngestConfig,
     /// Comparing with the vendors' history files.
     pub reconcile: ReconcileConfig,
+    /// Tiers of history, and what a pull may cost.
+    pub history: HistoryConfig,
     /// Catching up after we were away.
     pub catchup: CatchupConfig,
     /// Subscriptions.

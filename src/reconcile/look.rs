@@ -49,6 +49,8 @@ pub(super) struct Pass {
     pub(super) lines: u64,
     /// Messages nobody else had brought.
     pub(super) repaired: u64,
+    /// Messages of a time before Switchboard had the app.
+    pub(super) history: u64,
     /// Other events nobody else had brought.
     pub(super) others: u64,
     /// Lines that could not be read or journalled.
@@ -217,24 +219,31 @@ impl Subject {
                 }
             }
         }
-        let (fresh, refused) = self.journal(messages, Some(runs)).await?;
+        let (old, missed): (Vec<_>, Vec<_>) = messages.into_iter().partition(|item| item.sent_at < self.began);
+        let (fresh, refused) = self.journal(Origin::File, missed, Some(&mut *runs)).await?;
         self.telling.repaired(fresh);
         pass.repaired += fresh;
         pass.skipped += refused;
-        let (fresh, refused) = self.journal(others, None).await?;
-        pass.others += fresh;
+        let (fresh, refused) = self.journal(Origin::History, old, Some(runs)).await?;
+        pass.history += fresh;
         pass.skipped += refused;
+        let (old, missed): (Vec<_>, Vec<_>) = others.into_iter().partition(|item| item.sent_at < self.began);
+        for (origin, items) in [(Origin::File, missed), (Origin::History, old)] {
+            let (fresh, refused) = self.journal(origin, items, None).await?;
+            pass.others += fresh;
+            pass.skipped += refused;
+        }
         Ok(())
     }
 
     /// Journals events; how many were new, and how many the store refused.
-    async fn journal(&self, items: Vec<Inbound>, runs: Option<&mut Runs>) -> Result<(u64, u64)> {
+    async fn journal(&self, origin: Origin, items: Vec<Inbound>, runs: Option<&mut Runs>) -> Result<(u64, u64)> {
         if items.is_empty() {
             return Ok((0, 0));
         }
         let asked = items.len();
         let ingest = self.ingest.upgrade().ok_or_else(closed)?;
-        let answers = ingest.submit(&self.tenant, &self.alias, Origin::File, items).await?;
+        let answers = ingest.submit(&self.tenant, &self.alias, origin, items).await?;
         if let Some(runs) = runs {
             answers.iter().for_each(|appended| runs.add(appended.position()));
         }

@@ -71,6 +71,22 @@ struct Registered {
     task: Option<(mpsc::Sender<Request>, watch::Receiver<Doing>)>,
 }
 
+/// When Switchboard first had this app, by its own clock: now, if it never had it before.
+///
+/// # Errors
+/// `Storage`.
+pub(crate) async fn began(
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    tenant: &TenantId,
+    app: &App,
+) -> Result<Timestamp> {
+    let name = format!("coverage-since/{tenant}/{}/{}", app.kind, app.key);
+    let stored = store.setting_or_insert(&name, &clock.now().0.to_be_bytes()).await?;
+    let bytes = stored.try_into().map_err(|_| Error::new(ErrorKind::Storage, "a stored time is damaged"))?;
+    Ok(Timestamp(i64::from_be_bytes(bytes)))
+}
+
 impl Reconciler {
     /// A reconciler without apps yet.
     ///
@@ -98,7 +114,7 @@ impl Reconciler {
         let inner = &self.0;
         let app = provider.app().clone();
         // The vendor's clock may be behind ours.
-        let began = self.first_registered(&tenant, &app).await? - inner.config.clock_margin;
+        let began = began(&inner.store, &inner.clock, &tenant, &app).await? - inner.config.clock_margin;
         let since = schedule::hour_of(began);
         let task = provider.history_files().map(|files| files.limits()).map(|limits| {
             let (calls, requests) = mpsc::channel(CALLS);
@@ -128,15 +144,6 @@ impl Reconciler {
         });
         inner.apps.lock().insert(alias, Registered { tenant, app, since, task });
         Ok(())
-    }
-
-    /// When this app was first registered in this store.
-    async fn first_registered(&self, tenant: &TenantId, app: &App) -> Result<Timestamp> {
-        let now = self.0.clock.now();
-        let name = format!("coverage-since/{tenant}/{}/{}", app.kind, app.key);
-        let stored = self.0.store.setting_or_insert(&name, &now.0.to_be_bytes()).await?;
-        let bytes = stored.try_into().map_err(|_| Error::new(ErrorKind::Storage, "a stored time is damaged"))?;
-        Ok(Timestamp(i64::from_be_bytes(bytes)))
     }
 
     /// Reconciles the hours from `from` to `until` now, as far as their files can be there. Hours that are complete

@@ -35,6 +35,8 @@ pub struct HourReport {
     pub lines: u64,
     /// Messages inserted.
     pub repaired: u64,
+    /// Messages inserted of a time before Switchboard had the app.
+    pub history: u64,
     /// Other events inserted.
     pub others: u64,
     /// Lines that could not be read or journalled.
@@ -155,6 +157,7 @@ impl Worker {
             reason: record.reason.clone(),
             lines: pass.lines,
             repaired: pass.repaired,
+            history: pass.history,
             others: pass.others,
             skipped: pass.skipped,
         };

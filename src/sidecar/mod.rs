@@ -12,6 +12,7 @@ mod messages;
 mod openapi;
 mod problem;
 mod providers;
+mod pulling;
 mod server;
 mod stream;
 mod subscribers;

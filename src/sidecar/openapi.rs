@@ -6,7 +6,9 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{AppState, conversations, coverage, groups, identity, messages, providers, stream, subscribers, users};
+use super::{
+    AppState, conversations, coverage, groups, identity, messages, providers, pulling, stream, subscribers, users,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -36,6 +38,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(users::routes())
         .merge(groups::routes())
         .merge(providers::routes())
+        .merge(pulling::routes())
         .merge(identity::routes())
 }
 

@@ -76,6 +76,8 @@ impl Builder {
             Some(store) => store,
             None => crate::assembly::store(&config.store).await?,
         };
+        config.history.check()?;
+        let history = config.history.clone();
         let providers = Providers::new(providers, config.routing);
 
         let identity = Arc::new(Identity::new(store.clone()));
@@ -102,7 +104,7 @@ impl Builder {
             ingest.register(alias.clone(), one.tenant.clone(), one.provider.clone());
             let mode = if one.receive_only { AppMode::ReceiveOnly } else { AppMode::Active };
             sending.register(alias.clone(), one.tenant.clone(), one.provider.clone(), mode);
-            catchup.register(alias.clone(), one.tenant.clone(), one.provider.clone());
+            catchup.register(alias.clone(), one.tenant.clone(), one.provider.clone()).await?;
             reconciler.register(alias.clone(), one.tenant.clone(), one.provider.clone()).await?;
         }
         hand_over(&store, &sending, &providers).await?;
@@ -116,6 +118,7 @@ impl Builder {
                 ingest,
                 reconciler,
                 catchup,
+                history,
                 sending,
                 providers,
             }),

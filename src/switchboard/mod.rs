@@ -2,6 +2,7 @@
 
 mod builder;
 mod groups;
+mod history;
 mod providers;
 mod subscriber;
 
@@ -14,12 +15,13 @@ use switchboard_contract::{
 };
 
 pub use builder::Builder;
+pub use history::{HistorySpan, ProviderPlan, PulledPart};
 pub use providers::ProviderView;
 pub use subscriber::Subscriber;
 
 use crate::catchup::Catchup;
 use crate::config::Config;
-use crate::history::HistoryRequest;
+use crate::history::{HistoryConfig, HistoryRequest};
 use crate::hub::{Hub, Subscription};
 use crate::identity::{Identity, Provisioner};
 use crate::ingest::{CallbackAnswer, Ingest};
@@ -43,6 +45,7 @@ struct Inner {
     ingest: Ingest,
     reconciler: Reconciler,
     catchup: Catchup,
+    history: HistoryConfig,
     sending: Sending,
     providers: Providers,
 }
@@ -250,7 +253,8 @@ impl Tenant {
     /// As [`Switchboard::history`].
     pub fn history(&self, conversation: &ConversationId) -> HistoryRequest {
         let inner = &self.switchboard.inner;
-        HistoryRequest::new(inner.store.clone(), inner.clock.clone(), self.id.clone(), conversation.clone())
+        let (store, clock) = (inner.store.clone(), inner.clock.clone());
+        HistoryRequest::new(store, clock, self.id.clone(), conversation.clone(), inner.history.tiers)
     }
 }
 

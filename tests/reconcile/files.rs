@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::ConnectOptions as _;
 use switchboard::reconcile::HoleKind;
 use switchboard_contract::storage::CoverageState;
-use switchboard_contract::{Clock, ErrorKind, Origin, ProviderId, TenantId, Timestamp};
+use switchboard_contract::{Clock, ErrorKind, Origin, ProviderId, TenantId, Timestamp, Topic};
 use switchboard_emulators::{
     Faults,
     common::{CallbackFaults, HistoryFaults},
@@ -155,7 +155,7 @@ async fn rows_removed_by_hand_show_as_exactly_those_holes_and_are_brought_back()
 
 #[tokio::test]
 async fn days_without_us_are_repaired_as_far_as_the_vendor_goes_back() {
-    let stage = Stage { queries: false, ..Stage::new(Vendor::RongCloud, 1).await };
+    let stage = Stage::without_queries(Vendor::RongCloud).await;
     let run = stage.run().await;
     hour_of_talk(&stage, Some(&run), 4).await;
     stage.quiet(&run).await;
@@ -199,7 +199,11 @@ async fn the_time_before_the_first_start_is_a_hole_at_the_head_and_left_alone() 
     // Whoever asks for it gets it.
     let (tenant, alias) = (TenantId::default(), ProviderId::from("main"));
     let call = run.switchboard.reconciler().reconcile(&tenant, &alias, START, START + 3 * HOUR, true);
-    assert_eq!(stage.drive(call).await.unwrap().repaired, 5);
+    let report = stage.drive(call).await.unwrap();
+    assert_eq!((report.repaired, report.hours.iter().map(|hour| hour.history).sum::<u64>()), (0, 5));
+    let history: Vec<_> = run.entries().await.into_iter().filter(|entry| entry.topic == Topic::History).collect();
+    assert_eq!(history.len(), 5, "it fills the store, and is delivered to nobody who did not ask for it");
+    assert!(history.iter().all(|entry| !entry.late));
     run.stop().await;
 }
 

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod api;
 mod drops;
 mod files;
+mod pull;
 mod restart;
 mod stage;

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use switchboard::catchup::CatchupConfig;
 use switchboard::clock::ManualClock;
-use switchboard::config::ServerConfig;
+use switchboard::config::{Scope, ServerConfig, TokenConfig};
 use switchboard::reconcile::{AppCoverage, ReconcileConfig};
 use switchboard::sidecar::Server;
 use switchboard::store::sqlite::{SqliteOptions, SqliteStore};
@@ -26,6 +26,8 @@ pub(crate) const START: Timestamp = Timestamp(1_795_201_200_000);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 const HUANXIN_APP: &str = "acme#files";
 const RONGCLOUD_APP: &str = "filesappkey";
+/// The bearer token of the API.
+pub(crate) const TOKEN: &str = "a-token-for-tests-only";
 const SECRET: &str = "a-callback-secret";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +99,7 @@ pub(crate) struct Stage {
     pub(crate) clock: ManualClock,
     directory: TempDir,
     /// Whether a start asks the vendor for what was missed; without it only files bring anything.
-    pub(crate) queries: bool,
+    queries: bool,
 }
 
 /// One run of the sidecar.
@@ -113,6 +115,11 @@ impl Stage {
         let time = Time::manual(START.0);
         let emulator = Emulator::start(vendor, seed, time.clone()).await;
         Self { emulator, time, clock: ManualClock::new(START), directory: tempfile::tempdir().unwrap(), queries: true }
+    }
+
+    /// A start asks the vendor for nothing.
+    pub(crate) async fn without_queries(vendor: Vendor) -> Self {
+        Self { queries: false, ..Self::new(vendor, 1).await }
     }
 
     pub(crate) fn database(&self) -> std::path::PathBuf {
@@ -138,7 +145,13 @@ impl Stage {
             .await
             .unwrap();
         let listen = ServerConfig { listen: "127.0.0.1:0".parse().unwrap(), ..ServerConfig::default() };
-        let server = Server::start(&switchboard, &listen, &[], None).await.unwrap();
+        let tokens = [TokenConfig {
+            name: "test".to_owned(),
+            secret: TOKEN.into(),
+            scopes: [Scope::History, Scope::Admin].into(),
+            tenant: TenantId::default(),
+        }];
+        let server = Server::start(&switchboard, &listen, &tokens, None).await.unwrap();
         self.emulator.call_back(&format!("http://{}", server.address()));
         Run { switchboard, server }
     }
@@ -244,6 +257,17 @@ impl Stage {
 }
 
 impl Run {
+    /// A call of the API: the status and the answer.
+    pub(crate) async fn call(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        let url = format!("http://{}{path}", self.server.address());
+        let mut request = reqwest::Client::new().request(method, url).bearer_auth(TOKEN);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
     pub(crate) async fn entries(&self) -> Vec<Entry> {
         let store = self.switchboard.store();
         store.read(&TenantId::default(), Shard(0), Position::START, usize::MAX).await.unwrap()

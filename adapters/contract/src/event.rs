@@ -41,11 +41,14 @@ pub enum Topic {
     Contacts = 10,
     /// What verified and could not be understood.
     Unrecognised = 11,
+    /// Messages said before Switchboard had the app, or fetched from the distant past because somebody asked. They
+    /// fill the store; only who asks for this topic has them delivered.
+    History = 12,
 }
 
 impl Topic {
     /// Every topic, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Messages,
         Self::SendStatus,
         Self::Receipts,
@@ -58,6 +61,7 @@ impl Topic {
         Self::ProviderHealth,
         Self::Contacts,
         Self::Unrecognised,
+        Self::History,
     ];
 
     /// The stable name, as in JSON.
@@ -75,6 +79,7 @@ impl Topic {
             Self::ProviderHealth => "provider_health",
             Self::Contacts => "contacts",
             Self::Unrecognised => "unrecognised",
+            Self::History => "history",
         }
     }
 
@@ -113,6 +118,8 @@ pub enum Origin {
     Send,
     /// Switchboard itself.
     Internal,
+    /// A file or query, of a time before Switchboard had the app.
+    History,
 }
 
 impl Origin {
@@ -131,6 +138,7 @@ impl Origin {
             Self::Link => "link",
             Self::Send => "send",
             Self::Internal => "internal",
+            Self::History => "history",
         }
     }
 }
@@ -156,6 +164,13 @@ pub struct Event {
     pub late: bool,
     /// What happened.
     pub data: EventData,
+}
+
+impl Event {
+    /// The topic it is delivered under.
+    pub fn topic(&self) -> Topic {
+        if self.origin == Origin::History { Topic::History } else { self.data.topic() }
+    }
 }
 
 /// A message named by our id where we know it, and by the vendor's.
@@ -211,7 +226,7 @@ pub enum EventData {
 }
 
 impl EventData {
-    /// The topic it is delivered under.
+    /// The topic it is delivered under, unless it is [history](Topic::History): see [`Event::topic`].
     pub fn topic(&self) -> Topic {
         match self {
             Self::Message(_) | Self::Recall(_) | Self::Edit(_) | Self::Reaction(_) | Self::Moderation(_) => {

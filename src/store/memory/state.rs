@@ -125,7 +125,7 @@ impl State {
                 shard: SHARD,
                 position: Position(at),
                 sequence,
-                topic: event.data.topic(),
+                topic: event.topic(),
                 conversation: event.conversation.clone(),
                 app: event.app.clone().map(Arc::new),
                 message_id: message.map(|message| message.id),
