@@ -59,6 +59,7 @@ async fn the_past_is_pulled_by_tiers_without_a_seam_and_delivered_to_nobody() {
 
         let pull = tenant.pull_history(&conversation, HistorySpan { tier, ..span }, None);
         let parts = stage.drive(pull).await.unwrap();
+        assert!(parts.iter().all(|part| part.fault.is_none() && part.history > 0), "{vendor:?}: {parts:?}");
         let months = page(&run, tier, 7, PageDirection::Older).await;
         assert_eq!(parts.iter().map(|part| part.history).sum::<u64>(), months.len() as u64, "{vendor:?}: {parts:?}");
         assert_eq!(months.len(), 46, "{vendor:?}: 23 days, twice a day");

@@ -48,6 +48,7 @@ impl Emulator {
             Vendor::Huanxin => {
                 let mut settings = HuanxinSettings::default();
                 settings.ledger.callbacks = 1_000_000;
+                settings.messages.retention_days = 180;
                 let builder = HuanxinEmulator::builder().listen("127.0.0.1:0").credentials(HUANXIN_APP, "id", SECRET);
                 Self::Huanxin(builder.settings(settings).seed(seed).time(time).start().await.unwrap())
             }
