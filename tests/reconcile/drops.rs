@@ -122,7 +122,7 @@ fn everything(seed: u64) -> Faults {
             file_missing_hours: Vec::new(),
             file_grows: true,
         },
-        clock_skew_ms: if seed % 2 == 0 { SKEW_MS } else { -SKEW_MS },
+        clock_skew_ms: if seed.is_multiple_of(2) { SKEW_MS } else { -SKEW_MS },
         ..Faults::default()
     }
 }

@@ -193,7 +193,7 @@ async fn the_time_before_the_first_start_is_a_hole_at_the_head_and_left_alone() 
     let after = stage.say("ann", "bob", "after, and dropped").await;
     stage.pass(&run, 36).await;
     let found: Vec<String> = run.messages().await.into_iter().map(|(id, _, _)| id).collect();
-    assert_eq!(found, [after.clone()], "history is not delivered because somebody installed us");
+    assert_eq!(found, std::slice::from_ref(&after), "history is not delivered because somebody installed us");
     let holes = run.coverage().await.holes;
     assert_eq!((holes[0].kind, holes[0].from, holes[0].until), (HoleKind::Head, START, START + 2 * HOUR));
     // Whoever asks for it gets it.
