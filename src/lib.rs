@@ -25,6 +25,7 @@
 //! no web server, no command line and no emulator.
 
 mod assembly;
+pub mod catchup;
 #[cfg(feature = "bin")]
 pub mod cli;
 pub mod clock;
@@ -35,6 +36,8 @@ pub mod history;
 pub mod hub;
 pub mod identity;
 pub mod ingest;
+mod notices;
+pub mod reconcile;
 pub mod sending;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
@@ -51,4 +54,6 @@ pub use self::config::Config;
 pub use self::history::Tier;
 pub use self::hub::{Delivery, Subscription};
 pub use self::sending::{Outgoing, To};
-pub use self::switchboard::{Builder, ProviderView, Subscriber, Switchboard, Tenant, Trace};
+pub use self::switchboard::{
+    Builder, HistorySpan, ProviderPlan, ProviderView, PulledPart, Subscriber, Switchboard, Tenant, Trace,
+};

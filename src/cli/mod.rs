@@ -3,10 +3,14 @@
 mod caps;
 mod check;
 mod client;
+mod coverage;
 mod emulate;
+mod history;
 mod migrate;
+mod reconcile;
 mod send;
 mod serve;
+mod span;
 mod tail;
 mod trace;
 
@@ -48,6 +52,12 @@ enum Command {
     Tail(tail::Tail),
     /// Show everything a running sidecar knows of one message.
     Trace(trace::Trace),
+    /// Show how much of what was said a running sidecar has, and every hole.
+    Coverage(coverage::Coverage),
+    /// Compare hours with the vendor's history files now, and journal what is missing.
+    Reconcile(reconcile::Reconcile),
+    /// Show how the past of a conversation would be pulled, or pull it.
+    History(history::History),
     /// Bring the store's schema up to date, or show where it stands.
     Migrate(migrate::Migrate),
 }
@@ -101,6 +111,9 @@ async fn run(command: Command) -> Result<(), Error> {
         Command::Send(command) => command.run().await,
         Command::Tail(command) => command.run().await,
         Command::Trace(command) => command.run().await,
+        Command::Coverage(command) => command.run().await,
+        Command::Reconcile(command) => command.run().await,
+        Command::History(command) => command.run().await,
         Command::Migrate(command) => command.run().await,
     }
 }

@@ -9,8 +9,11 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use switchboard_contract::{ConversationKind, ProviderId, TenantId};
 
+use crate::catchup::CatchupConfig;
+use crate::history::HistoryConfig;
 use crate::hub::HubConfig;
 use crate::ingest::IngestConfig;
+use crate::reconcile::ReconcileConfig;
 use crate::sending::SendingConfig;
 
 /// All settings.
@@ -25,6 +28,12 @@ pub struct Config {
     pub store: StoreConfig,
     /// The way in.
     pub ingest: IngestConfig,
+    /// Comparing with the vendors' history files.
+    pub reconcile: ReconcileConfig,
+    /// Tiers of history, and what a pull may cost.
+    pub history: HistoryConfig,
+    /// Catching up after we were away.
+    pub catchup: CatchupConfig,
     /// Subscriptions.
     pub hub: HubConfig,
     /// The way out.

@@ -3,20 +3,19 @@
 //! Owns the tiers and the form of cursors. Reads through the storage traits; what the store does not hold is fetched
 //! by whoever owns a provider, never from here.
 
+mod config;
 mod cursor;
+mod plan;
 mod request;
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
-use switchboard_contract::Timestamp;
 
+pub use config::{HistoryConfig, TierBounds};
 pub use cursor::HistoryCursor;
+pub use plan::{PlanFacts, PlanSource, PlanStep, plan};
 pub use request::{HistoryRequest, HistorySlice};
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// A range of ages. The bounds belong to the nearer tier: exactly 7 days old is `recent`.
+/// A range of ages. The bounds belong to the nearer tier: exactly 7 days old is `recent`. The ages are settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
@@ -29,16 +28,6 @@ pub enum Tier {
 }
 
 impl Tier {
-    /// The times of this tier as seen at `now`: from the first (included) to the second (excluded).
-    pub fn bounds(self, now: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
-        let (week, month) = (now - 7 * DAY, now - 30 * DAY);
-        match self {
-            Self::Recent => (Some(week), None),
-            Self::Month => (Some(month), Some(week)),
-            Self::Archive => (None, Some(month)),
-        }
-    }
-
     /// The stable name, as in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -51,13 +40,19 @@ impl Tier {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use switchboard_contract::Timestamp;
+
     use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
     fn tier_of(now: Timestamp, at: Timestamp) -> Vec<Tier> {
         [Tier::Recent, Tier::Month, Tier::Archive]
             .into_iter()
             .filter(|tier| {
-                let (since, until) = tier.bounds(now);
+                let (since, until) = TierBounds::default().of(*tier, now);
                 since.is_none_or(|since| at >= since) && until.is_none_or(|until| at < until)
             })
             .collect()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use switchboard_contract::storage::{Entry, HistoryFilter, HistoryQuery, PageDirection, Store};
 use switchboard_contract::{Clock, ConversationId, Error, Result, TenantId, Timestamp, UserId};
 
-use super::{HistoryCursor, Tier};
+use super::{HistoryCursor, Tier, TierBounds};
 
 /// Pages longer than this are refused; the caller pages instead.
 const MAX_LIMIT: usize = 1000;
@@ -17,6 +17,7 @@ pub struct HistoryRequest {
     clock: Arc<dyn Clock>,
     tenant: TenantId,
     conversation: ConversationId,
+    bounds: TierBounds,
     tier: Option<Tier>,
     direction: PageDirection,
     cursor: Option<HistoryCursor>,
@@ -41,12 +42,14 @@ impl HistoryRequest {
         clock: Arc<dyn Clock>,
         tenant: TenantId,
         conversation: ConversationId,
+        bounds: TierBounds,
     ) -> Self {
         Self {
             store,
             clock,
             tenant,
             conversation,
+            bounds,
             tier: None,
             direction: PageDirection::Older,
             cursor: None,
@@ -131,7 +134,7 @@ impl HistoryRequest {
             Some(cursor) => (cursor.now, cursor.tier, cursor.direction),
             None => (self.clock.now(), self.tier, self.direction),
         };
-        let (tier_since, tier_until) = tier.map_or((None, None), |tier| tier.bounds(now));
+        let (tier_since, tier_until) = tier.map_or((None, None), |tier| self.bounds.of(tier, now));
         let page = self
             .store
             .page(&HistoryQuery {

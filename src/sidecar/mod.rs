@@ -3,6 +3,7 @@
 mod auth;
 mod callbacks;
 mod conversations;
+mod coverage;
 mod extract;
 mod groups;
 mod health;
@@ -11,6 +12,7 @@ mod messages;
 mod openapi;
 mod problem;
 mod providers;
+mod pulling;
 mod server;
 mod stream;
 mod subscribers;

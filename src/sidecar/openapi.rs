@@ -6,7 +6,9 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{AppState, conversations, groups, identity, messages, providers, stream, subscribers, users};
+use super::{
+    AppState, conversations, coverage, groups, identity, messages, providers, pulling, stream, subscribers, users,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -30,11 +32,13 @@ fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(messages::routes())
         .merge(conversations::routes())
+        .merge(coverage::routes())
         .merge(subscribers::routes())
         .merge(stream::routes())
         .merge(users::routes())
         .merge(groups::routes())
         .merge(providers::routes())
+        .merge(pulling::routes())
         .merge(identity::routes())
 }
 

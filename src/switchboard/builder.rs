@@ -11,11 +11,13 @@ use switchboard_contract::{
 
 use super::providers::{Providers, Registered};
 use super::{Inner, Switchboard};
+use crate::catchup::Catchup;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::identity::{Identity, Provisioner};
 use crate::ingest::{Ingest, WeakIngest};
+use crate::reconcile::Reconciler;
 use crate::sending::{AppMode, EvidenceSink, Sending};
 
 /// Collects the parts of an engine.
@@ -74,6 +76,8 @@ impl Builder {
                 Registered { tenant: settings.tenant.clone(), receive_only: settings.receive_only, provider };
             providers.insert(alias.clone(), registered);
         }
+        config.history.check()?;
+        let history = config.history.clone();
         let providers = Providers::new(providers, config.routing);
 
         let identity = Arc::new(Identity::new(store.clone()));
@@ -90,6 +94,9 @@ impl Builder {
             clock.clone(),
         )
         .await?;
+        let reconciler = Reconciler::open(config.reconcile, store.clone(), ingest.downgrade(), clock.clone())?;
+        let catchup =
+            Catchup::open(config.catchup, store.clone(), identity.clone(), ingest.downgrade(), clock.clone())?;
         sending.set_evidence_sink(Arc::new(Evidence(ingest.downgrade())));
 
         for (alias, one) in providers.iter() {
@@ -97,11 +104,25 @@ impl Builder {
             ingest.register(alias.clone(), one.tenant.clone(), one.provider.clone());
             let mode = if one.receive_only { AppMode::ReceiveOnly } else { AppMode::Active };
             sending.register(alias.clone(), one.tenant.clone(), one.provider.clone(), mode);
+            catchup.register(alias.clone(), one.tenant.clone(), one.provider.clone()).await?;
+            reconciler.register(alias.clone(), one.tenant.clone(), one.provider.clone()).await?;
         }
         hand_over(&store, &sending, &providers).await?;
         verify_again(&ingest, &providers).await;
         Ok(Switchboard {
-            inner: Arc::new(Inner { store, clock, identity, provisioner, hub, ingest, sending, providers }),
+            inner: Arc::new(Inner {
+                store,
+                clock,
+                identity,
+                provisioner,
+                hub,
+                ingest,
+                reconciler,
+                catchup,
+                history,
+                sending,
+                providers,
+            }),
         })
     }
 }

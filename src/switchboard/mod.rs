@@ -2,6 +2,7 @@
 
 mod builder;
 mod groups;
+mod history;
 mod providers;
 mod subscriber;
 mod trace;
@@ -15,15 +16,18 @@ use switchboard_contract::{
 };
 
 pub use builder::Builder;
+pub use history::{HistorySpan, ProviderPlan, PulledPart};
 pub use providers::ProviderView;
 pub use subscriber::Subscriber;
 pub use trace::Trace;
 
+use crate::catchup::Catchup;
 use crate::config::Config;
-use crate::history::HistoryRequest;
+use crate::history::{HistoryConfig, HistoryRequest};
 use crate::hub::{Hub, Subscription};
 use crate::identity::{Identity, Provisioner};
 use crate::ingest::{CallbackAnswer, Ingest};
+use crate::reconcile::Reconciler;
 use crate::sending::{Outgoing, RedriveRisk, SendReceipt, SendView, Sending};
 use providers::Providers;
 
@@ -41,6 +45,9 @@ struct Inner {
     provisioner: Arc<Provisioner>,
     hub: Hub,
     ingest: Ingest,
+    reconciler: Reconciler,
+    catchup: Catchup,
+    history: HistoryConfig,
     sending: Sending,
     providers: Providers,
 }
@@ -112,6 +119,16 @@ impl Switchboard {
         &self.inner.ingest
     }
 
+    /// Reconciliation with the vendors' history files, and the ledger of coverage.
+    pub fn reconciler(&self) -> &Reconciler {
+        &self.inner.reconciler
+    }
+
+    /// Catching up after we were away, and the windows that repair still has to fill.
+    pub fn catchup(&self) -> &Catchup {
+        &self.inner.catchup
+    }
+
     /// The identity map.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.inner.identity
@@ -134,7 +151,7 @@ impl Switchboard {
 
     /// Every provider with its state, by alias.
     pub async fn providers(&self) -> Result<Vec<ProviderView>> {
-        self.inner.providers.views(&self.inner.store).await
+        self.inner.providers.views(&self.inner.store, &self.inner.catchup).await
     }
 
     /// The provider behind an alias.
@@ -152,6 +169,8 @@ impl Switchboard {
     /// The first failure of a part; the others are stopped all the same.
     pub async fn shutdown(&self) -> Result<()> {
         let stopped = [
+            self.inner.catchup.shutdown().await,
+            self.inner.reconciler.shutdown().await,
             self.inner.ingest.clone().shutdown().await,
             self.inner.sending.clone().shutdown().await,
             self.inner.hub.clone().shutdown().await,
@@ -250,7 +269,8 @@ impl Tenant {
     /// As [`Switchboard::history`].
     pub fn history(&self, conversation: &ConversationId) -> HistoryRequest {
         let inner = &self.switchboard.inner;
-        HistoryRequest::new(inner.store.clone(), inner.clock.clone(), self.id.clone(), conversation.clone())
+        let (store, clock) = (inner.store.clone(), inner.clock.clone());
+        HistoryRequest::new(store, clock, self.id.clone(), conversation.clone(), inner.history.tiers)
     }
 }
 

@@ -10,6 +10,7 @@ use switchboard_contract::{
 };
 
 use super::no_route;
+use crate::catchup::{Catchup, ProviderState};
 use crate::config::RoutingConfig;
 
 /// A provider that runs.
@@ -33,6 +34,8 @@ pub struct ProviderView {
     pub tenant: TenantId,
     /// Nothing new is sent through it.
     pub receive_only: bool,
+    /// `catching_up` while what was missed is fetched, then `online`.
+    pub state: ProviderState,
     /// Sends that wait for it.
     pub open_sends: u64,
     /// What it can do.
@@ -99,7 +102,7 @@ impl Providers {
         self.by_alias.iter()
     }
 
-    pub(super) async fn views(&self, store: &Arc<dyn Store>) -> Result<Vec<ProviderView>> {
+    pub(super) async fn views(&self, store: &Arc<dyn Store>, catchup: &Catchup) -> Result<Vec<ProviderView>> {
         let mut views = Vec::with_capacity(self.by_alias.len());
         for (alias, registered) in &self.by_alias {
             let app = registered.provider.app();
@@ -109,6 +112,7 @@ impl Providers {
                 app: app.key.as_str().to_owned(),
                 tenant: registered.tenant.clone(),
                 receive_only: registered.receive_only,
+                state: catchup.state(alias).unwrap_or(ProviderState::CatchingUp),
                 open_sends: store.open_count(app).await?,
                 capabilities: registered.provider.capabilities(),
             });

@@ -131,6 +131,24 @@ delegate! { Quarantine {
     fn release(tenant: &TenantId, id: u64) -> Result<bool>;
 } }
 
+delegate! { CoverageLedger {
+    fn put_hour(tenant: &TenantId, app: &App, hour: &HourCoverage) -> Result<()>;
+    fn hours(tenant: &TenantId, app: &App, from: Timestamp, until: Timestamp) -> Result<Vec<HourCoverage>>;
+    fn known(tenant: &TenantId, app: &App, keys: &[EventKey]) -> Result<Vec<Option<Position>>>;
+    fn messages_at(
+        tenant: &TenantId, app: &App, shard: Shard, runs: &[PositionRun], since: Timestamp, until: Timestamp
+    ) -> Result<u64>;
+    fn gone_places(tenant: &TenantId, shard: Shard, limit: usize) -> Result<Vec<PositionRun>>;
+    fn gone_sequences(tenant: &TenantId, limit: usize) -> Result<Vec<SequenceHole>>;
+} }
+
+delegate! { RepairWindows {
+    fn set_alive(tenant: &TenantId, app: &App, at: Timestamp) -> Result<()>;
+    fn alive(tenant: &TenantId, app: &App) -> Result<Option<Timestamp>>;
+    fn put_window(tenant: &TenantId, app: &App, window: &RepairWindow) -> Result<u64>;
+    fn windows(tenant: &TenantId, app: &App, open: bool, limit: usize) -> Result<Vec<RepairWindow>>;
+} }
+
 delegate! { Store {
     fn setting(name: &str) -> Result<Option<Vec<u8>>>;
     fn setting_or_insert(name: &str, value: &[u8]) -> Result<Vec<u8>>;

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod coverage;
 mod fixture;
 mod history;
 mod journal;
@@ -81,6 +82,12 @@ suite! {
     subscribers::whoever_was_away_too_long_is_expired,
     subscribers::a_removed_subscriber_is_gone,
     subscribers::a_rewound_subscriber_starts_over,
+    coverage::hours_are_kept_and_replaced,
+    coverage::known_keys_are_found_in_lists,
+    coverage::messages_are_counted_by_app_time_and_place,
+    coverage::windows_are_kept_and_closed,
+    coverage::signs_of_life_only_rise,
+    coverage::a_whole_journal_has_no_holes,
     tables::bindings_keep_the_older_pair,
     tables::a_taken_business_id_is_a_conflict,
     tables::provisioned_things_are_remembered,

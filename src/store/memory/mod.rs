@@ -3,6 +3,7 @@
 //! Its semantics are those of the trait documents, as the SQLite store's are; it is simple rather than fast, and it
 //! is not bounded. Everything stands behind one lock that is never held across an await.
 
+mod coverage;
 mod history;
 mod journal;
 mod outbox;
@@ -10,6 +11,7 @@ mod state;
 mod subscribers;
 mod tables;
 mod timelines;
+mod windows;
 
 use std::fmt;
 use std::sync::Arc;

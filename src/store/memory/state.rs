@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use switchboard_contract::storage::{
-    Appended, Binding, BindingKind, CommitListener, CursorState, Draft, Entry, GroupRecord, HistoryKey, Leg,
-    QuarantineReason, Quarantined, UserRecord, Variant,
+    Appended, Binding, BindingKind, CommitListener, CursorState, Draft, Entry, GroupRecord, HistoryKey, HourCoverage,
+    Leg, QuarantineReason, Quarantined, RepairWindow, UserRecord, Variant,
 };
 use switchboard_contract::{
     App, ClientMessageId, ConversationId, EventData, EventKey, KeyClass, MessageId, MessageRef, Origin, Position,
@@ -31,6 +31,9 @@ pub(super) struct State {
     pub(super) provisioned: BTreeSet<(TenantId, App, BindingKind, String, String)>,
     pub(super) users: HashMap<(TenantId, String), UserRecord>,
     pub(super) groups: BTreeMap<(TenantId, String, bool), GroupRecord>,
+    pub(super) hours: BTreeMap<(TenantId, App), BTreeMap<Timestamp, HourCoverage>>,
+    pub(super) alive: BTreeMap<(TenantId, App), Timestamp>,
+    pub(super) windows: BTreeMap<u64, ((TenantId, App), RepairWindow)>,
     pub(super) quarantine: BTreeMap<u64, Quarantined>,
     pub(super) quarantined: u64,
     pub(super) settings: HashMap<String, Vec<u8>>,
@@ -125,7 +128,7 @@ impl State {
                 shard: SHARD,
                 position: Position(at),
                 sequence,
-                topic: event.data.topic(),
+                topic: event.topic(),
                 conversation: event.conversation.clone(),
                 app: event.app.clone().map(Arc::new),
                 message_id: message.map(|message| message.id),

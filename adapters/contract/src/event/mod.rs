@@ -43,6 +43,13 @@ pub struct Event {
     pub data: EventData,
 }
 
+impl Event {
+    /// The topic it is delivered under.
+    pub fn topic(&self) -> Topic {
+        if self.origin == Origin::History { Topic::History } else { self.data.topic() }
+    }
+}
+
 /// A message named by our id where we know it, and by the vendor's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageRef {
@@ -96,7 +103,7 @@ pub enum EventData {
 }
 
 impl EventData {
-    /// The topic it is delivered under.
+    /// The topic it is delivered under, unless it is [history](Topic::History): see [`Event::topic`].
     pub fn topic(&self) -> Topic {
         match self {
             Self::Message(_) | Self::Recall(_) | Self::Edit(_) | Self::Reaction(_) | Self::Moderation(_) => {

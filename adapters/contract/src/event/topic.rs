@@ -33,11 +33,14 @@ pub enum Topic {
     Contacts = 10,
     /// What verified and could not be understood.
     Unrecognised = 11,
+    /// Messages said before Switchboard had the app, or fetched from the distant past because somebody asked. They
+    /// fill the store; only who asks for this topic has them delivered.
+    History = 12,
 }
 
 impl Topic {
     /// Every topic, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Messages,
         Self::SendStatus,
         Self::Receipts,
@@ -50,6 +53,7 @@ impl Topic {
         Self::ProviderHealth,
         Self::Contacts,
         Self::Unrecognised,
+        Self::History,
     ];
 
     /// The stable name, as in JSON.
@@ -67,6 +71,7 @@ impl Topic {
             Self::ProviderHealth => "provider_health",
             Self::Contacts => "contacts",
             Self::Unrecognised => "unrecognised",
+            Self::History => "history",
         }
     }
 
@@ -105,6 +110,8 @@ pub enum Origin {
     Send,
     /// Switchboard itself.
     Internal,
+    /// A file or query, of a time before Switchboard had the app.
+    History,
 }
 
 impl Origin {
@@ -123,6 +130,7 @@ impl Origin {
             4 => Self::Link,
             5 => Self::Send,
             6 => Self::Internal,
+            7 => Self::History,
             _ => return None,
         })
     }
@@ -137,6 +145,7 @@ impl Origin {
             Self::Link => "link",
             Self::Send => "send",
             Self::Internal => "internal",
+            Self::History => "history",
         }
     }
 }

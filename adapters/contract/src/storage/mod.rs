@@ -4,6 +4,7 @@
 //! from many tasks at once. A store that fails answers `Storage` (or `StorageFull`) and has then changed nothing.
 
 mod bindings;
+mod coverage;
 mod directory;
 mod history;
 mod journal;
@@ -11,6 +12,7 @@ mod outbox;
 mod quarantine;
 mod subscribers;
 mod timelines;
+mod windows;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use bindings::{Binding, BindingKind, Bindings};
+pub use coverage::{CoverageLedger, CoverageState, FileFact, HourCoverage, PositionRun, SequenceHole};
 pub use directory::{Directory, GroupRecord, UserRecord};
 pub use history::{ConversationSummary, History, HistoryFilter, HistoryKey, HistoryPage, HistoryQuery, PageDirection};
 pub use journal::{
@@ -36,6 +39,7 @@ pub use timelines::{
     Account, ConversationMarks, DeviceCursor, Line, LineChange, LineKind, MemberRole, NewLine, Spread,
     TimelineConversation, TimelineGroup, TimelineMember, Timelines, Written,
 };
+pub use windows::{RepairWindow, RepairWindows};
 
 use crate::error::{Error, Result};
 use crate::ids::{App, TenantId};
@@ -43,7 +47,18 @@ use crate::ids::{App, TenantId};
 /// A whole store: one value that is all of the traits.
 #[async_trait]
 pub trait Store:
-    Journal + History + Outbox + Subscribers + Bindings + Directory + Quarantine + fmt::Debug + Send + Sync
+    Journal
+    + History
+    + Outbox
+    + Subscribers
+    + Bindings
+    + Directory
+    + Quarantine
+    + CoverageLedger
+    + RepairWindows
+    + fmt::Debug
+    + Send
+    + Sync
 {
     /// Reads a small value that belongs to the installation, such as the key of marks.
     ///

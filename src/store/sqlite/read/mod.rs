@@ -1,5 +1,6 @@
 //! Reading, on connections of its own.
 
+mod coverage;
 mod entries;
 mod history;
 mod journal;
@@ -9,6 +10,7 @@ mod tables;
 mod timelines;
 
 pub(super) use timelines::{SqliteTimelines, line_of, lines};
+mod windows;
 
 use switchboard_contract::{App, Result, Shard, TenantId};
 

@@ -132,7 +132,7 @@ fn encoded(facts: &Facts<'_>, rows: &[Row<'_>], entries: &mut Vec<Entry>) -> Res
         values.push(item.draft.key.id.as_str());
         values.push(signed(item.draft.digest));
         values.push(event.origin.code());
-        values.push(event.data.topic().code());
+        values.push(event.topic().code());
         values.push(event.late);
         values.push(event.sent_at.0);
         values.push(event.received_at.0);
@@ -146,7 +146,7 @@ fn encoded(facts: &Facts<'_>, rows: &[Row<'_>], entries: &mut Vec<Entry>) -> Res
             shard: SHARD,
             position: row.position,
             sequence: row.sequence,
-            topic: event.data.topic(),
+            topic: event.topic(),
             conversation: event.conversation.clone(),
             app: event.app.clone().map(Arc::new),
             message_id: message.map(|message| message.id),

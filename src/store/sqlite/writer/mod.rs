@@ -5,6 +5,7 @@
 //! after, from here, in its order. When the transaction fails for a reason that may lie in one of its calls, each call
 //! is tried again alone, so that only the guilty one fails.
 
+mod coverage;
 mod errands;
 mod facts;
 mod flush;
@@ -16,6 +17,7 @@ mod subscribers;
 mod tables;
 mod timelines;
 mod trim;
+mod windows;
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -28,6 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::error::failed;
 use super::lock::Lock;
 use super::{Listeners, SqliteOptions};
+pub(super) use coverage::PutHour;
 use errands::Job;
 pub(super) use errands::{Errand, Reroute, SettingOrInsert};
 use facts::Facts;
@@ -39,6 +42,7 @@ pub(super) use subscribers::{PutSubscriber, RemoveSubscriber, RewindSubscriber, 
 pub(super) use tables::{Bind, ChangeMembers, PutAside, PutGroup, PutUser, Release, RemoveGroup, SetProvisioned};
 pub(super) use timelines::{AppendLines, OpenGate, PutAccount, RaiseMarks, SaveDevices};
 pub(super) use trim::Trim;
+pub(super) use windows::{PutWindow, SetAlive};
 
 /// Where a caller hears what came of its call.
 pub(super) type Reply<T> = oneshot::Sender<Result<T>>;

@@ -1,0 +1,294 @@
+//! One look at one hour: fetch its file, compare it with the journal, journal what is missing.
+
+use std::sync::Arc;
+
+use switchboard_contract::storage::{Appended, CoverageState, FileFact, HourCoverage, PositionRun, Store};
+use switchboard_contract::{
+    Clock, Error, ErrorKind, HistoryFile, HistoryFiles, HourFile, Inbound, InboundData, KeyClass, Origin, Position,
+    Provider, ProviderId, Result, Shard, TenantId, Timestamp,
+};
+
+use super::ReconcileConfig;
+use super::reading::{self, Batch};
+use super::runs::Runs;
+use super::schedule::{self, Finding, HOUR, Rules};
+use super::telling::Telling;
+use crate::ingest::WeakIngest;
+
+/// The only shard there is without configuration.
+const SHARD: Shard = Shard(0);
+
+/// One app and everything needed to reconcile it.
+#[derive(Debug)]
+pub(super) struct Subject {
+    pub(super) tenant: TenantId,
+    pub(super) alias: ProviderId,
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) ingest: WeakIngest,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) config: ReconcileConfig,
+    pub(super) telling: Telling,
+    /// What was sent before this is history, and left alone unless somebody asks for it.
+    pub(super) began: Timestamp,
+}
+
+/// How a look is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Manner {
+    /// Read a file that was read before once more.
+    pub(super) again: bool,
+    /// Take also what was sent before Switchboard had this app.
+    pub(super) history: bool,
+}
+
+/// What a look did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Pass {
+    /// Events in the file.
+    pub(super) lines: u64,
+    /// Messages nobody else had brought.
+    pub(super) repaired: u64,
+    /// Messages of a time before Switchboard had the app.
+    pub(super) history: u64,
+    /// Other events nobody else had brought.
+    pub(super) others: u64,
+    /// Lines that could not be read or journalled.
+    pub(super) skipped: u64,
+}
+
+struct Found {
+    finding: Finding,
+    file: Option<FileFact>,
+    runs: Option<Vec<PositionRun>>,
+}
+
+impl Found {
+    fn only(finding: Finding) -> Self {
+        Self { finding, file: None, runs: None }
+    }
+}
+
+impl Subject {
+    /// Looks at an hour's file and writes down what is known of the hour then.
+    ///
+    /// # Errors
+    /// `Storage` when the ledger cannot be written; what was journalled stays. Whatever else fails is in the record.
+    pub(super) async fn look(
+        &self,
+        rules: &Rules,
+        before: Option<&HourCoverage>,
+        hour: Timestamp,
+        manner: Manner,
+    ) -> Result<(HourCoverage, Pass)> {
+        let began = self.clock.now();
+        let mut pass = Pass::default();
+        let (found, error) = match self.find(before, hour, manner, &mut pass).await {
+            Ok(found) => (found, None),
+            Err(error) => (Found::only(finding_of(&error)), Some(error)),
+        };
+        if let Some(error) = &error {
+            tracing::warn!(provider = %self.alias, hour = %hour.to_rfc3339(), %error, op = "history_file", "a look failed");
+        }
+        let looks = before.map_or(0, |before| before.looks) + 1;
+        let verdict = schedule::judge(rules, hour, began, looks, found.finding);
+        let file = found.file.or_else(|| before.and_then(|before| before.file.clone()));
+        let runs = found.runs.or_else(|| before.map(|before| before.runs.clone())).unwrap_or_default();
+        let journalled = self.count(&runs, hour).await?;
+        let record = HourCoverage {
+            hour,
+            state: verdict.state,
+            reason: verdict.reason.to_owned(),
+            file,
+            runs,
+            journalled,
+            repaired: before.map_or(0, |before| before.repaired) + pass.repaired,
+            looks,
+            looked_at: began,
+            next_look: verdict.next_look,
+        };
+        self.store.put_hour(&self.tenant, self.provider.app(), &record).await?;
+        self.telling.looked(before, &record, &pass, &self.config).await;
+        Ok((record, pass))
+    }
+
+    /// Messages of an hour that stand at these places now.
+    pub(super) async fn count(&self, runs: &[PositionRun], hour: Timestamp) -> Result<u64> {
+        self.store.messages_at(&self.tenant, self.provider.app(), SHARD, runs, hour, hour + HOUR).await
+    }
+
+    /// How many messages that stood in the journal when the file was last read are gone from it. Those that retention
+    /// removed are not.
+    pub(super) async fn rows_gone(&self, record: &HourCoverage) -> Result<u64> {
+        let trimmed = self.store.trimmed(&self.tenant, SHARD).await?;
+        if record.runs.iter().any(|run| run.first <= trimmed) {
+            return Ok(0);
+        }
+        Ok(record.journalled.saturating_sub(self.count(&record.runs, record.hour).await?))
+    }
+
+    async fn find(
+        &self,
+        before: Option<&HourCoverage>,
+        hour: Timestamp,
+        manner: Manner,
+        pass: &mut Pass,
+    ) -> Result<Found> {
+        let files = self.provider.history_files().ok_or_else(|| Error::unsupported("history files"))?;
+        self.journal_caught_up().await?;
+        let HistoryFile::Ready(file) = self.fetch(files, hour).await? else {
+            let expected = before.is_some_and(|before| before.file.is_some()) || self.expects(hour).await?;
+            return Ok(Found::only(Finding::Absent { expected }));
+        };
+        let read_before = before.and_then(|before| before.file.as_ref());
+        let same = read_before.is_some_and(|before| before.digest == file.digest);
+        if same && !manner.again {
+            return Ok(Found::only(Finding::Read { same }));
+        }
+        let (bytes, digest) = (file.bytes, file.digest);
+        let mut runs = Runs::default();
+        let damage = self.compare(file, manner, &mut runs, pass).await?;
+        if let Some(error) = damage {
+            tracing::warn!(provider = %self.alias, hour = %hour.to_rfc3339(), %error, "a history file is damaged");
+            return Ok(Found { finding: Finding::Damaged, file: None, runs: Some(runs.into_list()) });
+        }
+        let file = Some(FileFact { bytes, digest, lines: pass.lines });
+        Ok(Found { finding: Finding::Read { same }, file, runs: Some(runs.into_list()) })
+    }
+
+    async fn fetch(&self, files: &dyn HistoryFiles, hour: Timestamp) -> Result<HistoryFile> {
+        tokio::select! {
+            file = files.fetch(hour) => file,
+            () = self.clock.sleep(self.config.fetch_within) => {
+                Err(Error::new(ErrorKind::Timeout, "the history file did not come in time"))
+            }
+        }
+    }
+
+    /// What was received and is not yet journalled would be taken for missing.
+    async fn journal_caught_up(&self) -> Result<()> {
+        let ingest = self.ingest.upgrade().ok_or_else(closed)?;
+        tokio::select! {
+            () = ingest.idle() => Ok(()),
+            () = self.clock.sleep(self.config.fetch_within) => {
+                Err(Error::new(ErrorKind::Unavailable, "the journal is behind the inbox"))
+            }
+        }
+    }
+
+    /// Whether the journal has messages of this hour, looking at what came in the hour itself.
+    async fn expects(&self, hour: Timestamp) -> Result<bool> {
+        let first = self.store.position_before(&self.tenant, SHARD, hour - self.config.clock_margin).await?;
+        let last = self.store.position_before(&self.tenant, SHARD, hour + HOUR + self.config.clock_margin).await?;
+        let run = PositionRun { first: Position(first.0 + 1), last };
+        Ok(run.first <= run.last && self.count(&[run], hour).await? > 0)
+    }
+
+    /// Compares a file with the journal; the error at which it breaks off, if it does.
+    async fn compare(&self, file: HourFile, manner: Manner, runs: &mut Runs, pass: &mut Pass) -> Result<Option<Error>> {
+        let mut batches = reading::read(file, self.config.batch_lines, self.config.batch_bytes);
+        while let Some(batch) = batches.recv().await {
+            match batch {
+                Ok(batch) => self.compare_batch(batch, manner, runs, pass).await?,
+                Err(error) if matches!(error.kind(), ErrorKind::Decode | ErrorKind::Internal) => {
+                    return Ok(Some(error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn compare_batch(&self, mut batch: Batch, manner: Manner, runs: &mut Runs, pass: &mut Pass) -> Result<()> {
+        pass.lines += batch.items.len() as u64;
+        pass.skipped += batch.skipped;
+        if !manner.history {
+            batch.items.retain(|item| item.sent_at >= self.began);
+        }
+        let (mut messages, mut others) = (Vec::new(), Vec::new());
+        if self.config.compare_content {
+            batch.items.into_iter().for_each(|item| sort(item, &mut messages, &mut others));
+        } else {
+            let keys: Vec<_> = batch.items.iter().map(|item| item.key.clone()).collect();
+            let known = self.store.known(&self.tenant, self.provider.app(), &keys).await?;
+            for (item, position) in batch.items.into_iter().zip(known) {
+                match position {
+                    Some(position) if item.key.class == KeyClass::Message => runs.add(position),
+                    Some(_) => {}
+                    None => sort(item, &mut messages, &mut others),
+                }
+            }
+        }
+        let (old, missed): (Vec<_>, Vec<_>) = messages.into_iter().partition(|item| item.sent_at < self.began);
+        let (fresh, refused) = self.journal(Origin::File, missed, Some(&mut *runs)).await?;
+        self.telling.repaired(fresh);
+        pass.repaired += fresh;
+        pass.skipped += refused;
+        let (fresh, refused) = self.journal(Origin::History, old, Some(runs)).await?;
+        pass.history += fresh;
+        pass.skipped += refused;
+        let (old, missed): (Vec<_>, Vec<_>) = others.into_iter().partition(|item| item.sent_at < self.began);
+        for (origin, items) in [(Origin::File, missed), (Origin::History, old)] {
+            let (fresh, refused) = self.journal(origin, items, None).await?;
+            pass.others += fresh;
+            pass.skipped += refused;
+        }
+        Ok(())
+    }
+
+    /// Journals events; how many were new, and how many the store refused.
+    async fn journal(&self, origin: Origin, items: Vec<Inbound>, runs: Option<&mut Runs>) -> Result<(u64, u64)> {
+        if items.is_empty() {
+            return Ok((0, 0));
+        }
+        let asked = items.len();
+        let ingest = self.ingest.upgrade().ok_or_else(closed)?;
+        let answers = ingest.submit(&self.tenant, &self.alias, origin, items).await?;
+        if let Some(runs) = runs {
+            answers.iter().for_each(|appended| runs.add(appended.position()));
+        }
+        let fresh = answers.iter().filter(|appended| matches!(appended, Appended::Fresh { .. })).count();
+        Ok((fresh as u64, (asked - answers.len()) as u64))
+    }
+}
+
+/// Messages go before what speaks of them; both keep their order.
+fn sort(item: Inbound, messages: &mut Vec<Inbound>, others: &mut Vec<Inbound>) {
+    match item.data {
+        InboundData::Message(_) => messages.push(item),
+        _ => others.push(item),
+    }
+}
+
+fn finding_of(error: &Error) -> Finding {
+    match error.kind() {
+        ErrorKind::Unsupported => Finding::Unsupported,
+        ErrorKind::Decode => Finding::Damaged,
+        _ => Finding::Failed,
+    }
+}
+
+pub(super) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the way in is closed")
+}
+
+/// A record of an hour whose file went before anybody looked.
+pub(super) fn given_up(before: Option<&HourCoverage>, hour: Timestamp, now: Timestamp) -> HourCoverage {
+    let expired =
+        |before: &HourCoverage| HourCoverage { state: CoverageState::Unfillable, next_look: None, ..before.clone() };
+    before.map_or_else(
+        || HourCoverage {
+            hour,
+            state: CoverageState::Unfillable,
+            reason: schedule::reason::EXPIRED.to_owned(),
+            file: None,
+            runs: Vec::new(),
+            journalled: 0,
+            repaired: 0,
+            looks: 0,
+            looked_at: now,
+            next_look: None,
+        },
+        expired,
+    )
+}

@@ -1,0 +1,184 @@
+//! The ledger of coverage.
+
+use switchboard_contract::storage::{CoverageState, FileFact, HourCoverage, PositionRun, RepairWindow};
+use switchboard_contract::{App, ErrorKind, EventKey, KeyClass, Position, Timestamp, VendorMessageId};
+
+use crate::fixture::{AnyStore, SHARD, app, append, direct, message, recall, tenant, vendor};
+
+const HOUR: i64 = 3_600_000;
+
+fn run(first: u64, last: u64) -> PositionRun {
+    PositionRun { first: Position(first), last: Position(last) }
+}
+
+fn hour(number: i64) -> HourCoverage {
+    HourCoverage {
+        hour: Timestamp(number * HOUR),
+        state: CoverageState::Suspect,
+        reason: "may_grow".to_owned(),
+        file: Some(FileFact { bytes: u64::from(u32::MAX) + 1, digest: [number as u8; 32], lines: 12 }),
+        runs: vec![run(1, 5), run(9, 1 << 39)],
+        journalled: 11,
+        repaired: 3,
+        looks: 2,
+        looked_at: Timestamp(number * HOUR + 7),
+        next_look: Some(Timestamp(number * HOUR + 9)),
+    }
+}
+
+pub(crate) async fn hours_are_kept_and_replaced(store: &AnyStore) {
+    for number in [102, 100, 101] {
+        store.put_hour(&tenant(), &app(), &hour(number)).await.unwrap();
+    }
+    let changed = HourCoverage {
+        state: CoverageState::Unfillable,
+        reason: "expired".to_owned(),
+        file: None,
+        runs: Vec::new(),
+        next_look: None,
+        ..hour(101)
+    };
+    store.put_hour(&tenant(), &app(), &changed).await.unwrap();
+    let from = Timestamp(100 * HOUR);
+    let found = store.hours(&tenant(), &app(), from, Timestamp(102 * HOUR)).await.unwrap();
+    assert_eq!(found, [hour(100), changed], "until is excluded, and hours ascend");
+    assert_eq!(store.hours(&tenant(), &app(), from, from).await.unwrap(), []);
+    assert_eq!(store.hours(&"other".into(), &app(), from, Timestamp(i64::MAX)).await.unwrap(), []);
+    assert_eq!(store.hours(&tenant(), &App::new("huanxin", "x#y"), from, Timestamp(i64::MAX)).await.unwrap(), []);
+}
+
+pub(crate) async fn known_keys_are_found_in_lists(store: &AnyStore) {
+    let conversation = direct("bob");
+    let ids: Vec<String> = (0..1500).map(|number| format!("m{number}")).collect();
+    append(store, ids.iter().map(|id| message(&conversation, id, "hi")).collect()).await;
+    append(store, vec![recall(&conversation, vendor("m3"))]).await;
+    let key = |id: &str| EventKey::message(&VendorMessageId::from(id));
+    let mut keys: Vec<EventKey> = ids.iter().map(|id| key(id)).collect();
+    keys.extend([
+        key("unknown"),
+        key("m7"),
+        EventKey::new(KeyClass::Recall, "m3"),
+        EventKey::new(KeyClass::Edit, "m3"),
+    ]);
+    let found = store.known(&tenant(), &app(), &keys).await.unwrap();
+    let places: Vec<_> = (1..=1500).map(|position| Some(Position(position))).collect();
+    assert_eq!(found[..1500], places);
+    assert_eq!(found[1500..], [None, Some(Position(8)), Some(Position(1501)), None]);
+    let elsewhere = store.known(&tenant(), &App::new("huanxin", "x#y"), &keys[..2]).await.unwrap();
+    assert_eq!(elsewhere, [None, None]);
+    assert_eq!(store.known(&"other".into(), &app(), &keys[..1]).await.unwrap(), [None]);
+}
+
+pub(crate) async fn messages_are_counted_by_app_time_and_place(store: &AnyStore) {
+    let conversation = direct("bob");
+    let drafts = (0..10).map(|number| {
+        let mut draft = message(&conversation, &format!("m{number}"), "hi");
+        draft.event.sent_at = Timestamp(1000 + number);
+        if number == 4 {
+            draft.event.app = Some(App::new("rongcloud", "other"));
+        }
+        draft
+    });
+    append(store, drafts.collect()).await;
+    append(store, vec![recall(&conversation, vendor("m0"))]).await;
+    let count = async |runs: &[PositionRun], since, until| {
+        store.messages_at(&tenant(), &app(), SHARD, runs, Timestamp(since), Timestamp(until)).await.unwrap()
+    };
+    assert_eq!(count(&[run(1, 11)], 0, 5000).await, 9, "neither the other app's nor the recall");
+    assert_eq!(count(&[run(1, 11)], 1002, 1008).await, 5);
+    assert_eq!(count(&[run(1, 3), run(9, 9)], 0, 5000).await, 4);
+    assert_eq!(count(&[], 0, 5000).await, 0);
+}
+
+pub(crate) async fn a_whole_journal_has_no_holes(store: &AnyStore) {
+    for peer in ["bob", "carol"] {
+        append(store, (0..20).map(|number| message(&direct(peer), &format!("{peer}{number}"), "hi")).collect()).await;
+    }
+    assert_eq!(store.gone_places(&tenant(), SHARD, 9).await.unwrap(), []);
+    assert_eq!(store.gone_sequences(&tenant(), 9).await.unwrap(), []);
+    store.trim(&tenant(), SHARD, Position(25)).await.unwrap();
+    assert_eq!(store.gone_places(&tenant(), SHARD, 9).await.unwrap(), [], "what retention removed is no hole");
+    assert_eq!(store.gone_sequences(&tenant(), 9).await.unwrap(), []);
+    store.trim(&tenant(), SHARD, Position(40)).await.unwrap();
+    assert_eq!(store.gone_places(&tenant(), SHARD, 9).await.unwrap(), []);
+    append(store, vec![message(&direct("bob"), "next", "hi")]).await;
+    assert_eq!(store.gone_sequences(&tenant(), 9).await.unwrap(), []);
+    assert_eq!(store.gone_places(&"other".into(), SHARD, 9).await.unwrap(), []);
+}
+
+fn window(since: i64) -> RepairWindow {
+    RepairWindow {
+        id: 0,
+        since: Timestamp(since),
+        until: Timestamp(since + 5),
+        cause: "restart".to_owned(),
+        queried: 0,
+        repaired: 0,
+        closed_at: None,
+        complete: false,
+    }
+}
+
+pub(crate) async fn windows_are_kept_and_closed(store: &AnyStore) {
+    let (first, second) = (window(10), window(20));
+    let one = store.put_window(&tenant(), &app(), &first).await.unwrap();
+    let two = store.put_window(&tenant(), &app(), &second).await.unwrap();
+    assert!(0 < one && one < two);
+    let closed =
+        RepairWindow { id: one, queried: 3, repaired: 7, closed_at: Some(Timestamp(30)), complete: true, ..first };
+    assert_eq!(store.put_window(&tenant(), &app(), &closed).await.unwrap(), one);
+    let second = RepairWindow { id: two, ..second };
+    assert_eq!(store.windows(&tenant(), &app(), false, 9).await.unwrap(), [second.clone(), closed.clone()]);
+    assert_eq!(store.windows(&tenant(), &app(), true, 9).await.unwrap(), std::slice::from_ref(&second));
+    assert_eq!(store.windows(&tenant(), &app(), false, 1).await.unwrap(), [second]);
+    assert_eq!(store.windows(&"other".into(), &app(), false, 9).await.unwrap(), []);
+    let stranger = store.put_window(&"other".into(), &app(), &closed).await.unwrap_err();
+    assert_eq!(stranger.kind(), ErrorKind::NotFound);
+}
+
+pub(crate) async fn signs_of_life_only_rise(store: &AnyStore) {
+    assert_eq!(store.alive(&tenant(), &app()).await.unwrap(), None);
+    for (at, expected) in [(100, 100), (50, 100), (130, 130)] {
+        store.set_alive(&tenant(), &app(), Timestamp(at)).await.unwrap();
+        assert_eq!(store.alive(&tenant(), &app()).await.unwrap(), Some(Timestamp(expected)));
+    }
+    assert_eq!(store.alive(&tenant(), &App::new("huanxin", "x#y")).await.unwrap(), None);
+}
+
+/// Removes rows as somebody with the database's own shell would.
+async fn remove(file: &crate::fixture::File, places: &[u64]) {
+    use sqlx::ConnectOptions as _;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file.path());
+    let mut connection = options.connect().await.unwrap();
+    for place in places {
+        let gone = sqlx::query("DELETE FROM journal WHERE place & ((1 << 40) - 1) = ?")
+            .bind(place.cast_signed())
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(gone.rows_affected(), 1);
+    }
+    sqlx::Connection::close(connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_removed_by_hand_are_named_exactly() {
+    let file = crate::fixture::File::new();
+    let store = file.open().await;
+    // Places 1..=20 are bob's, 21..=40 carol's.
+    for peer in ["bob", "carol"] {
+        append(&store, (0..20).map(|number| message(&direct(peer), &format!("{peer}{number}"), "hi")).collect()).await;
+    }
+    // The head, the middle and the tail of bob's conversation, and the end of the journal.
+    remove(&file, &[1, 2, 7, 20, 39, 40]).await;
+    let places = store.gone_places(&tenant(), SHARD, 9).await.unwrap();
+    assert_eq!(places, [run(1, 2), run(7, 7), run(20, 20), run(39, 40)]);
+    assert_eq!(store.gone_places(&tenant(), SHARD, 2).await.unwrap(), [run(1, 2), run(7, 7)]);
+    let holes = store.gone_sequences(&tenant(), 9).await.unwrap();
+    let holes: Vec<_> = holes.iter().map(|hole| (hole.conversation.clone(), hole.first.0, hole.last.0)).collect();
+    assert_eq!(holes, [(direct("bob"), 1, 2), (direct("bob"), 7, 7)]);
+    let whole = [run(1, 40)];
+    let left = store.messages_at(&tenant(), &app(), SHARD, &whole, Timestamp(0), Timestamp(i64::MAX)).await.unwrap();
+    assert_eq!(left, 34);
+    store.close().await;
+}
