@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand, thin over the library and the HTTP API.
 
+mod bench;
 mod caps;
 mod check;
 mod client;
@@ -49,6 +50,11 @@ enum Command {
     Trace(trace::Trace),
     /// Bring the store's schema up to date, or show where it stands.
     Migrate(migrate::Migrate),
+    /// Measure this build against the raw limits of this machine, side by side.
+    Bench(bench::Bench),
+    /// What `bench` starts as processes of their own.
+    #[command(hide = true)]
+    BenchChild(bench::BenchChild),
 }
 
 /// Where the configuration is.
@@ -101,6 +107,8 @@ async fn run(command: Command) -> Result<(), Error> {
         Command::Tail(command) => command.run().await,
         Command::Trace(command) => command.run().await,
         Command::Migrate(command) => command.run().await,
+        Command::Bench(command) => command.run().await,
+        Command::BenchChild(command) => command.run().await,
     }
 }
 
