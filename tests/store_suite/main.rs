@@ -33,6 +33,17 @@ macro_rules! suite {
                 switchboard_contract::storage::Store::close(store.as_ref()).await;
             })*
         }
+
+        /// With the indexes by conversation close behind the journal, so that the sweep goes on all the time.
+        mod over_sqlite_sweeping {
+            $(#[tokio::test]
+            async fn $name() {
+                let file = crate::fixture::File::new();
+                let store = file.open_behind(2).await;
+                crate::$module::$name(&store).await;
+                switchboard_contract::storage::Store::close(store.as_ref()).await;
+            })*
+        }
     };
 }
 

@@ -83,7 +83,10 @@ pub(super) fn received(
     journal: bool,
 ) -> Result<Figure> {
     let dir = bench.scratch()?;
-    let server = Child::start(&Role::Serve(Serve { journal, ..Serve::at(dir.path()) }), place)?;
+    let server = Child::start(
+        &Role::Serve(Serve { journal, inbox_mib: bench.sizes.inbox_mib, ..Serve::at(dir.path()) }),
+        place,
+    )?;
     let ready = server.ready(PATIENCE)?;
     let figure = post(bench, &ready, vendor, run, None)?;
     // What it has not journalled is of no interest any more.

@@ -45,7 +45,8 @@ impl SqliteStore {
         rows.into_iter().map(|row| entry(&row, &conversations, &apps)).collect()
     }
 
-    async fn load_names(&self, names: &mut HashMap<i64, Option<ConversationId>>) -> Result<()> {
+    /// Looks up the names that are missing.
+    pub(super) async fn load_names(&self, names: &mut HashMap<i64, Option<ConversationId>>) -> Result<()> {
         let missing: Vec<i64> = names.iter().filter(|(_, name)| name.is_none()).map(|(id, _)| *id).collect();
         for part in missing.chunks(1024) {
             let size = Bulk::padded(part.len());

@@ -6,6 +6,7 @@ mod journal;
 mod outbox;
 mod subscribers;
 mod tables;
+mod threads;
 
 use switchboard_contract::{App, Result, Shard, TenantId};
 

@@ -135,7 +135,7 @@ impl<'a> Facts<'a> {
             }
         }
         facts.load_keys(db).await?;
-        facts.load_heads(db).await?;
+        facts.load_heads(db, &memory.index).await?;
         facts.load_legs(db, &changes).await?;
         facts.load_clients(db, &sends).await?;
         facts.load_sent(db).await?;

@@ -14,6 +14,7 @@ use super::outbox;
 use super::plan::{Plan, Row};
 use super::tables::keep_aside;
 use crate::store::content;
+use crate::store::sqlite::behind::{Named, Stand};
 use crate::store::sqlite::error::failed;
 use crate::store::sqlite::sql::{Bulk, Values, signed};
 
@@ -45,6 +46,8 @@ pub(super) async fn flush(
     variants(db, &facts, &plan).await?;
     awaited(db, memory, &facts).await?;
     outbox::write(db, &plan).await?;
+    index(memory, &facts, &plan.rows);
+    memory.index.write(db).await?;
     ends(db, &facts, &plan).await?;
     let mut news: Vec<News> = facts
         .streams
@@ -76,7 +79,7 @@ async fn conversations(db: &mut SqliteConnection, facts: &Facts<'_>) -> Result<(
     Ok(())
 }
 
-async fn run(db: &mut SqliteConnection, bulk: &'static Bulk, rows: usize, values: Values) -> Result<()> {
+pub(super) async fn run(db: &mut SqliteConnection, bulk: &'static Bulk, rows: usize, values: Values) -> Result<()> {
     let values = values.done().map_err(failed("append"))?;
     sqlx::query_with(bulk.text(rows), values).execute(db).await.map(drop).map_err(failed("append"))
 }
@@ -157,6 +160,19 @@ fn encoded(facts: &Facts<'_>, rows: &[Row<'_>], entries: &mut Vec<Entry>) -> Res
         });
     }
     values.done().map_err(failed("append"))
+}
+
+/// Notes where the rows stand, for the indexes by conversation.
+fn index(memory: &mut Memory, facts: &Facts<'_>, rows: &[Row<'_>]) {
+    for row in rows {
+        let item = &facts.items[row.item];
+        let head = item.head.and_then(|head| facts.heads[head].head);
+        let (Some(head), Some(sequence)) = (head, row.sequence) else { continue };
+        let message = content::message(&row.event)
+            .map(|message| Named { sort_key: item.draft.sort_key.as_str().into(), message: *message.id.as_bytes() });
+        let stand = Stand { place: row.place, sent_at: row.event.sent_at.0, message };
+        memory.index.add((item.tenant, head.id, signed(sequence.0)), stand);
+    }
 }
 
 async fn raws(db: &mut SqliteConnection, facts: &Facts<'_>, rows: &[Row<'_>]) -> Result<()> {

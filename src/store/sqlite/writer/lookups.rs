@@ -8,6 +8,7 @@ use switchboard_contract::storage::{LegChange, NewSend};
 use switchboard_contract::{EventData, KeyClass, MessageId, Result, SendId, SendState};
 
 use super::facts::{Awaited, Facts, Known, LegFact};
+use super::index::Index;
 use super::memory::Head;
 use crate::store::content;
 use crate::store::sqlite::error::{damaged, failed};
@@ -25,7 +26,7 @@ static BY_ID: Bulk = Bulk::new(
 );
 static HEADS: Bulk = Bulk::new(
     "SELECT c.name, c.id, max(c.last_sequence, coalesce(
-         (SELECT max(j.sequence) FROM journal j WHERE j.tenant = c.tenant AND j.conversation = c.id), 0))
+         (SELECT max(t.sequence) FROM threads t WHERE t.tenant = c.tenant AND t.conversation = c.id), 0))
      FROM conversations c WHERE c.tenant = ? AND c.name IN (",
     "?",
     ")",
@@ -113,7 +114,7 @@ impl<'a> Facts<'a> {
         Ok(())
     }
 
-    pub(super) async fn load_heads(&mut self, db: &mut SqliteConnection) -> Result<()> {
+    pub(super) async fn load_heads(&mut self, db: &mut SqliteConnection, index: &Index) -> Result<()> {
         let mut groups: HashMap<i64, Vec<Wanted<'a>>> = HashMap::new();
         for state in self.heads.iter().filter(|state| state.head.is_none()) {
             groups.entry(state.tenant).or_default().push(Wanted::Text(state.name.as_str()));
@@ -122,7 +123,9 @@ impl<'a> Facts<'a> {
             let (by_name, heads) = (&self.by_name, &mut self.heads);
             read(db, &HEADS, &[tenant], &wanted, |row| {
                 if let Some(at) = by_name.get(&(tenant, row.try_get(0)?)) {
-                    heads[*at].head = Some(Head { id: row.try_get(1)?, last: unsigned(row.try_get(2)?) });
+                    let (id, last): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
+                    let last = index.last((tenant, id)).unwrap_or(last);
+                    heads[*at].head = Some(Head { id, last: unsigned(last) });
                 }
                 Ok(())
             })

@@ -8,6 +8,9 @@ use sqlx::SqliteConnection;
 use switchboard_contract::{App, ConversationId, Result, Shard, TenantId};
 
 use super::errands::Job;
+use super::index::Index;
+use crate::store::sqlite::SqliteOptions;
+use crate::store::sqlite::behind::Shared;
 use crate::store::sqlite::error::failed;
 
 /// The only shard there is without configuration.
@@ -70,6 +73,7 @@ pub(crate) struct Memory {
     pub(super) apps: Recent<App, i64>,
     pub(super) streams: Recent<i64, Stream>,
     pub(super) heads: Recent<(i64, ConversationId), Head>,
+    pub(super) index: Index,
     /// Numbers for the next new rows.
     pub(super) next_conversation: i64,
     pub(super) next_send: i64,
@@ -81,18 +85,20 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(super) async fn load(db: &mut SqliteConnection, conversations: usize) -> sqlx::Result<Self> {
+    pub(super) async fn load(db: &mut SqliteConnection, options: &SqliteOptions, behind: Shared) -> sqlx::Result<Self> {
         let (next_conversation, next_send, next_leg, awaits) = sqlx::query_as(
             "SELECT (SELECT coalesce(max(id), 0) + 1 FROM conversations), (SELECT coalesce(max(id), 0) + 1 FROM sends),
                     (SELECT coalesce(max(id), 0) + 1 FROM legs), EXISTS (SELECT 1 FROM awaited)",
         )
-        .fetch_one(db)
+        .fetch_one(&mut *db)
         .await?;
+        let index = Index::load(db, behind, options.index_behind).await?;
         Ok(Self {
             tenants: Recent::new(4096),
             apps: Recent::new(4096),
             streams: Recent::new(4096),
-            heads: Recent::new(conversations),
+            heads: Recent::new(options.conversations),
+            index,
             next_conversation,
             next_send,
             next_leg,
@@ -104,6 +110,7 @@ impl Memory {
     /// After a commit: what this transaction assumed is true.
     pub(super) fn settle(&mut self) {
         self.awaits |= std::mem::take(&mut self.awaits_more);
+        self.index.settle();
     }
 
     /// After a rollback: what was remembered may never have been written.
@@ -167,8 +174,10 @@ impl Memory {
     pub(super) async fn errand(&mut self, db: &mut SqliteConnection, job: &mut dyn Job) -> Result<()> {
         let savepoint = failed("savepoint");
         sqlx::query("SAVEPOINT errand").execute(&mut *db).await.map_err(&savepoint)?;
+        let dropped = self.index.dropped();
         if !job.run(db, self).await? {
             self.forget();
+            self.index.keep(dropped);
             sqlx::query("ROLLBACK TO errand").execute(&mut *db).await.map_err(&savepoint)?;
         }
         sqlx::query("RELEASE errand").execute(db).await.map_err(&savepoint)?;
