@@ -41,7 +41,8 @@ CREATE TABLE conversations (
 
 -- `place` is the stream's number times 2^40 plus the position: a stream lies together and in order, which makes
 -- reading on a scan and appending a write at its end. `received_max` is the latest `received_at` up to here; it only
--- rises, so that a time can be looked up by halving. `app` is 0 for events of Switchboard itself.
+-- rises, so that a time can be looked up by halving. `app` is 0 for events of Switchboard itself. `head` is what a reader is given
+-- beside `json`, in one value (src/store/sqlite/head.rs).
 CREATE TABLE journal (
     place        INTEGER PRIMARY KEY,
     tenant       INTEGER NOT NULL,
@@ -52,15 +53,13 @@ CREATE TABLE journal (
     key          TEXT NOT NULL,
     digest       INTEGER NOT NULL,
     origin       INTEGER NOT NULL,
-    topic        INTEGER NOT NULL,
-    late         INTEGER NOT NULL,
     sent_at      INTEGER NOT NULL,
-    received_at  INTEGER NOT NULL,
     received_max INTEGER NOT NULL,
     message      BLOB,
     sort_key     TEXT NOT NULL,
     sender       TEXT,
     body         TEXT,
+    head         BLOB NOT NULL,
     json         BLOB NOT NULL
 );
 

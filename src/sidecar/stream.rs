@@ -188,12 +188,7 @@ async fn send(out: &mut stream::SplitSink<WebSocket, Message>, message: Message)
 /// One frame for all deliveries that came together; the events' bytes are copied as they are.
 fn frame(batch: &Batch) -> String {
     let mut frame = b"{\"deliveries\":[".to_vec();
-    for (index, delivery) in batch.deliveries().enumerate() {
-        if index > 0 {
-            frame.push(b',');
-        }
-        frame.extend_from_slice(&delivery.to_json());
-    }
+    batch.write_json(&mut frame);
     frame.extend_from_slice(b"]}");
     // Events were encoded from text and are UTF-8; a damaged one must not take the stream down.
     String::from_utf8(frame).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())

@@ -1,5 +1,6 @@
 //! From the inbox to the journal.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -324,6 +325,10 @@ impl EchoBook for OneSend {
             key: None,
             change: Some(self.step(tenant, SendState::Dispatched, SendState::Accepted)),
         }))
+    }
+
+    async fn own(&self, _: &TenantId, _: &App, _: &[VendorMessageId]) -> Result<HashSet<VendorMessageId>> {
+        Ok(HashSet::new())
     }
 
     async fn receipt(

@@ -12,7 +12,6 @@ mod same;
 mod sqlite;
 mod subscribers;
 mod tables;
-mod throughput;
 
 /// Runs each of the functions over each store.
 macro_rules! suite {

@@ -57,7 +57,8 @@ impl Events {
         // back to one, as traffic does.
         let pair = number.wrapping_mul(7_919) % self.users;
         let (from, to) = (UserId::from(format!("u{:07}", pair * 2)), UserId::from(format!("u{:07}", pair * 2 + 1)));
-        let vendor_id = VendorMessageId::from((1_500_000_000_000_000_000 + number).to_string());
+        // Below those of callbacks, which may be journalled in the same store.
+        let vendor_id = VendorMessageId::from((1_400_000_000_000_000_000 + number).to_string());
         let at = Timestamp(EPOCH + i64::try_from(number).unwrap_or(0));
         Draft {
             key: EventKey::message(&vendor_id),

@@ -94,7 +94,7 @@ impl Bench {
     pub(super) fn run_time(&self, default_seconds: u64) -> Duration {
         match self.settings.seconds {
             Some(seconds) => Duration::from_secs(seconds),
-            None if self.settings.quick => Duration::from_millis(200),
+            None if self.settings.quick => Duration::from_millis(400),
             None => Duration::from_secs(default_seconds),
         }
     }

@@ -9,6 +9,7 @@
 
 mod behind;
 mod error;
+pub(crate) mod head;
 mod lock;
 mod options;
 mod read;

@@ -12,14 +12,15 @@ use switchboard_contract::{EventData, Position, Result, Sequence};
 
 use crate::cli::bench::engine::append::FILE;
 use crate::cli::bench::measure::{Figure, failed};
+use crate::store::sqlite::head::Head;
 
 /// What the first stream's places begin behind.
 const FIRST_STREAM: i64 = 1 << 40;
 
-const JOURNAL: &str =
-    "INSERT INTO journal (place, tenant, conversation, sequence, app, class, key, digest, origin, topic,
-    late, sent_at, received_at, received_max, message, sort_key, sender, body, json)
-    VALUES (?, 1, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const JOURNAL: &str = "
+    INSERT INTO journal (place, tenant, conversation, sequence, app, class, key, digest, origin, sent_at, received_max,
+    message, sort_key, sender, body, head, json)
+    VALUES (?, 1, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// Writes messages of one tenant and one app into the empty store of `dir`, whose schema is there already.
 pub(in crate::cli::bench) fn run(dir: &Path, drafts: impl Iterator<Item = Draft>) -> Result<Figure> {
@@ -72,6 +73,18 @@ fn journal(db: &Connection, drafts: impl Iterator<Item = Draft>) -> Result<u64> 
         };
         head.1 += 1;
         let json = event.encode(Position(rows), Some(Sequence(head.1)))?;
+        let row = Head {
+            position: rows,
+            sequence: head.1,
+            conversation: head.0,
+            app: 1,
+            message: *message.id.as_bytes(),
+            sent_at: event.sent_at.0,
+            received_at: event.received_at.0,
+            length: json.len() as u32,
+            topic: event.data.topic(),
+            late: event.late,
+        };
         insert
             .execute(params![
                 FIRST_STREAM + rows.cast_signed(),
@@ -81,15 +94,13 @@ fn journal(db: &Connection, drafts: impl Iterator<Item = Draft>) -> Result<u64> 
                 draft.key.id.as_str(),
                 draft.digest.cast_signed(),
                 event.origin.code(),
-                event.data.topic().code(),
-                event.late,
                 event.sent_at.0,
-                event.received_at.0,
                 received_max,
                 message.id.as_bytes().as_slice(),
                 draft.sort_key.as_str(),
                 message.from.as_str(),
                 message.body.as_ref().map(switchboard_contract::Body::kind),
+                row.encode().as_slice(),
                 json.as_ref(),
             ])
             .map_err(&fail)?;

@@ -15,10 +15,10 @@ use crate::store::sqlite::behind::{Named, Thread};
 use crate::store::sqlite::error::{damaged, failed};
 use crate::store::sqlite::sql::unsigned;
 
-/// What an entry is looked up with, and the sort key behind it.
+/// An entry, and its place in the history.
 macro_rules! page_columns {
     () => {
-        concat!("SELECT ", entry_columns!(), ", j.sort_key FROM ")
+        concat!("SELECT ", entry_columns!(), ", j.sent_at, j.sort_key, j.message FROM ")
     };
 }
 
@@ -72,10 +72,10 @@ type Key = (i64, Named);
 
 fn key_of(row: &SqliteRow) -> Result<Key> {
     let fail = failed("history");
-    let message: &[u8] = row.try_get(5).map_err(&fail)?;
-    let sort_key: &str = row.try_get(10).map_err(&fail)?;
+    let message: &[u8] = row.try_get(4).map_err(&fail)?;
+    let sort_key: &str = row.try_get(3).map_err(&fail)?;
     let message = message.try_into().map_err(|_| damaged("message id"))?;
-    Ok((row.try_get(6).map_err(&fail)?, Named { sort_key: sort_key.into(), message }))
+    Ok((row.try_get(2).map_err(&fail)?, Named { sort_key: sort_key.into(), message }))
 }
 
 impl SqliteStore {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteArguments;
 use switchboard_contract::storage::{Entry, QuarantineReason, Quarantined};
-use switchboard_contract::{Body, Event, RawCallback, Result};
+use switchboard_contract::{Body, Error, ErrorKind, Event, RawCallback, Result};
 
 use super::News;
 use super::facts::Facts;
@@ -15,7 +15,8 @@ use super::plan::{Plan, Row};
 use super::tables::keep_aside;
 use crate::store::content;
 use crate::store::sqlite::behind::{Named, Stand};
-use crate::store::sqlite::error::failed;
+use crate::store::sqlite::error::{damaged, failed};
+use crate::store::sqlite::head::Head;
 use crate::store::sqlite::sql::{Bulk, Values, signed};
 
 /// Rows per statement: enough that a statement costs nothing, few enough that the next are encoded meanwhile.
@@ -23,9 +24,9 @@ const ROWS: usize = 256;
 
 static CONVERSATIONS: Bulk = Bulk::new("INSERT INTO conversations (id, tenant, name) VALUES ", "(?,?,?)", "");
 static JOURNAL: Bulk = Bulk::new(
-    "INSERT INTO journal (place, tenant, conversation, sequence, app, class, key, digest, origin, topic, late, sent_at,
-     received_at, received_max, message, sort_key, sender, body, json) VALUES ",
-    "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    "INSERT INTO journal (place, tenant, conversation, sequence, app, class, key, digest, origin, sent_at, received_max,
+     message, sort_key, sender, body, head, json) VALUES ",
+    "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     "",
 );
 static RAWS: Bulk = Bulk::new("INSERT INTO raws (place, raw) VALUES ", "(?,?)", "");
@@ -119,31 +120,46 @@ async fn journal(db: &mut SqliteConnection, facts: &Facts<'_>, rows: &[Row<'_>])
     }
 }
 
+fn length(json: &[u8]) -> Result<u32> {
+    u32::try_from(json.len()).map_err(|_| Error::new(ErrorKind::TooLarge, "an event is larger than a row takes"))
+}
+
 fn encoded(facts: &Facts<'_>, rows: &[Row<'_>], entries: &mut Vec<Entry>) -> Result<SqliteArguments> {
-    let mut values = Values::with_capacity(rows.len() * 19);
+    let mut values = Values::with_capacity(rows.len() * 17);
     for row in rows {
         let item = &facts.items[row.item];
         let event: &Event = &row.event;
         let message = content::message(event);
         let json = event.encode(row.position, row.sequence)?;
+        let conversation = item.head.and_then(|head| facts.heads[head].head).map(|head| head.id);
+        let head = Head {
+            position: row.position.0,
+            sequence: row.sequence.map_or(0, |sequence| sequence.0),
+            conversation: conversation.unwrap_or(0),
+            app: item.app,
+            message: message.map_or([0; 16], |message| *message.id.as_bytes()),
+            sent_at: event.sent_at.0,
+            received_at: event.received_at.0,
+            length: length(&json)?,
+            topic: event.data.topic(),
+            late: event.late,
+        };
         values.push(row.place);
         values.push(item.tenant);
-        values.push(item.head.and_then(|head| facts.heads[head].head).map(|head| head.id));
+        values.push(conversation);
         values.push(row.sequence.map(|sequence| signed(sequence.0)));
         values.push(item.app);
         values.push(item.draft.key.class.code());
         values.push(item.draft.key.id.as_str());
         values.push(signed(item.draft.digest));
         values.push(event.origin.code());
-        values.push(event.data.topic().code());
-        values.push(event.late);
         values.push(event.sent_at.0);
-        values.push(event.received_at.0);
         values.push(row.received_max);
         values.push(message.map(|message| message.id.as_bytes().as_slice()));
         values.push(item.draft.sort_key.as_str());
         values.push(message.map(|message| message.from.as_str()));
         values.push(message.and_then(|message| message.body.as_ref()).map(Body::kind));
+        values.push(head.encode().as_slice());
         values.push(json.as_ref());
         entries.push(Entry {
             shard: SHARD,
@@ -198,19 +214,22 @@ async fn raws(db: &mut SqliteConnection, facts: &Facts<'_>, rows: &[Row<'_>]) ->
 /// Turns a row journalled before into its tombstone: neither body nor vendor bytes stay.
 async fn bury(db: &mut SqliteConnection, place: i64) -> Result<()> {
     let fail = failed("recall");
-    let json: Option<(Vec<u8>, Option<i64>)> =
-        sqlx::query_as("SELECT json, sequence FROM journal WHERE place = ? AND body IS NOT NULL")
+    let row: Option<(Vec<u8>, Vec<u8>)> =
+        sqlx::query_as("SELECT head, json FROM journal WHERE place = ? AND body IS NOT NULL")
             .bind(place)
             .fetch_optional(&mut *db)
             .await
             .map_err(&fail)?;
-    let Some((json, sequence)) = json else { return Ok(()) };
+    let Some((head, json)) = row else { return Ok(()) };
+    let mut head = Head::decode(&head).ok_or_else(|| damaged("head"))?;
     let mut event = Event::decode(&json)?;
     content::bury(&mut event);
-    let position = super::plan::position_of(place);
-    let sequence = sequence.map(|sequence| switchboard_contract::Sequence(sequence.cast_unsigned()));
-    sqlx::query("UPDATE journal SET body = NULL, json = ? WHERE place = ?")
-        .bind(event.encode(position, sequence)?.as_ref())
+    let sequence = (head.sequence > 0).then_some(switchboard_contract::Sequence(head.sequence));
+    let json = event.encode(super::plan::position_of(place), sequence)?;
+    head.length = length(&json)?;
+    sqlx::query("UPDATE journal SET body = NULL, head = ?, json = ? WHERE place = ?")
+        .bind(head.encode().as_slice())
+        .bind(json.as_ref())
         .bind(place)
         .execute(&mut *db)
         .await
