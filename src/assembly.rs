@@ -1,5 +1,10 @@
 //! From settings to concrete adapters and stores. The only place of the library that names them.
 
+#![cfg_attr(
+    not(any(feature = "huanxin", feature = "rongcloud")),
+    allow(dead_code, unused_variables, reason = "without an adapter, providers are given to the builder")
+)]
+
 use std::path::Path;
 use std::sync::Arc;
 

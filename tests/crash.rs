@@ -92,7 +92,7 @@ async fn post_until_gone(url: String, http: reqwest::Client, seen: Arc<Mutex<See
             let mut next = next.lock();
             *next += 1;
             // Every tenth is one that was posted before.
-            if *next % 10 == 0 { *next - 7 } else { *next }
+            if next.is_multiple_of(10) { *next - 7 } else { *next }
         };
         let answer = http.post(format!("{url}/callbacks/main")).json(&callback(number)).send().await;
         match answer {

@@ -86,7 +86,7 @@ impl Emulate {
         match self.vendor {
             Vendor::Huanxin { common, app_key, client_id, client_secret, callback_secret } => {
                 let mut builder = HuanxinEmulator::builder()
-                    .listen(&common.address())
+                    .listen(common.address())
                     .credentials(&app_key, &client_id, &client_secret)
                     .seed(common.seed)
                     .faults(common.faults()?);

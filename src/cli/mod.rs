@@ -11,6 +11,7 @@ mod serve;
 mod tail;
 mod trace;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -117,7 +118,8 @@ pub(crate) fn start_logging(log: &LogConfig) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&log.level)
         .map_err(|error| Error::new(ErrorKind::Config, format!("log.level: {error}")).with_source(error))?;
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let started = match log.format {
         LogFormat::Text => registry.with(layer.with_target(false)).try_init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),

@@ -122,6 +122,10 @@ fn resolve_reference(map: &Map<String, Value>, path: &str) -> Option<Result<Stri
 }
 
 /// One section, with every fault in it told under `path`.
+#[cfg_attr(
+    not(any(feature = "huanxin", feature = "rongcloud")),
+    allow(dead_code, reason = "adapters read their own section with it")
+)]
 pub(crate) fn deserialize_section<T: DeserializeOwned>(path: &str, tree: Value) -> Result<T, Vec<ConfigFault>> {
     let mut faults = Vec::new();
     let section = deserialize(tree, &mut faults);

@@ -42,7 +42,7 @@ impl Demo {
         let level = if self.log { "info" } else { "error" };
         start_logging(&LogConfig { level: level.to_owned(), ..LogConfig::default() })?;
         let began = Instant::now();
-        let report = Report::default();
+        let report = Report;
         report.title("Switchboard: two vendors, one business");
         report.text(&format!("Everything left to chance follows seed {}.", self.seed));
 

@@ -14,7 +14,7 @@ pub struct Problem {
     #[serde(rename = "type")]
     pub kind: String,
     /// The HTTP status in words.
-    pub title: String,
+    pub title: &'static str,
     /// The HTTP status.
     pub status: u16,
     /// What is wrong, naming the field where one is.
@@ -26,7 +26,7 @@ pub struct Problem {
     pub vendor_code: Option<String>,
     /// The wait asked for, in seconds.
     #[serde(skip)]
-    pub retry_after: Option<u64>,
+    pub retry_after: Option<u32>,
 }
 
 impl Problem {
@@ -34,7 +34,7 @@ impl Problem {
     pub fn new(status: StatusCode, kind: &str, detail: impl Into<String>) -> Self {
         Self {
             kind: format!("urn:switchboard:problem:{kind}"),
-            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: detail.into(),
             retry: "never",
@@ -75,7 +75,7 @@ impl From<Error> for Problem {
         }
         let (retry, retry_after) = match error.retry() {
             Retry::Never => ("never", None),
-            Retry::Safe { after } => ("safe", Some(after.map_or(1, |after| after.as_secs().max(1)))),
+            Retry::Safe { after } => ("safe", Some(after.map_or(1, whole_seconds))),
             Retry::OutcomeUnknown => ("outcome_unknown", None),
             Retry::Exhausted { .. } => ("exhausted", None),
         };
@@ -86,6 +86,11 @@ impl From<Error> for Problem {
             ..Self::new(status, error.kind().as_str(), error.message())
         }
     }
+}
+
+/// At least one: `Retry-After` knows no fractions.
+fn whole_seconds(wait: std::time::Duration) -> u32 {
+    u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).max(1)
 }
 
 impl IntoResponse for Problem {

@@ -7,6 +7,7 @@
 
 use super::direct::Slot;
 use super::lane::Lane;
+use super::shared::Removed;
 use super::types::{ACKNOWLEDGED, Action, AsideFeed, DeliveryKind, Head, Key, Place, SetAside, Why};
 use super::{Flow, Reception};
 use crate::ids::{Sequence, Shard};
@@ -120,7 +121,7 @@ impl Reception {
         actions: &mut Vec<Action>,
     ) {
         let Flow::Shared(shared) = &mut self.flow else { return };
-        let (slots, done) = shared.remove_conv(key);
+        let Removed { slots, done } = shared.remove_conv(key);
         for (_, slot) in slots.iter().filter(|(_, slot)| slot.is_out()) {
             self.leases.close(slot.lease, 1);
             self.revocations += 1;

@@ -8,26 +8,21 @@ macro_rules! guards {
             $($(#[$doc])* pub(crate) $name: bool,)*
         }
 
-        #[cfg(test)]
-        impl Default for Guards {
-            fn default() -> Self {
-                Self { $($name: true,)* }
-            }
-        }
-
         #[cfg(not(test))]
-        #[derive(Clone, Copy, Debug, Default)]
+        #[derive(Clone, Copy, Debug)]
         pub(crate) struct Guards;
 
         /// A rule is a constant outside of tests: it costs nothing and cannot be switched off.
         #[cfg(not(test))]
         #[allow(clippy::unused_self, reason = "the test form reads a field")]
         impl Guards {
+            pub(super) const ALL: Self = Self;
             $(#[inline(always)] pub(super) const fn $name(self) -> bool { true })*
         }
 
         #[cfg(test)]
         impl Guards {
+            pub(crate) const ALL: Self = Self { $($name: true,)* };
             $(pub(super) const fn $name(self) -> bool { self.$name })*
         }
     };

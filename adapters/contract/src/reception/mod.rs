@@ -148,7 +148,7 @@ impl Reception {
             trouble: false,
             state: State::Connecting,
             revocations: 0,
-            guards: Guards::default(),
+            guards: Guards::ALL,
         };
         machine.start_drives(now);
         machine

@@ -89,6 +89,15 @@ pub(super) struct Done {
     pub(super) behind: bool,
 }
 
+/// What is left of a conversation that was removed whole.
+#[derive(Debug, Default)]
+pub(super) struct Removed {
+    /// Its events in the order of their sequence, with their places.
+    pub(super) slots: Vec<(Place, Slot)>,
+    /// What of it is acknowledged above the mark.
+    pub(super) done: Vec<(Sequence, Place)>,
+}
+
 impl Shared {
     /// Takes over from the ledger of one worker.
     pub(super) fn from_direct(direct: Direct, worker: Option<Worker>) -> Self {
@@ -408,10 +417,10 @@ impl Shared {
         places
     }
 
-    /// Removes a whole conversation. Returns its slots in the order of their sequence, with their places.
-    pub(super) fn remove_conv(&mut self, key: Key) -> (Vec<(Place, Slot)>, Vec<(Sequence, Place)>) {
+    /// Removes a whole conversation.
+    pub(super) fn remove_conv(&mut self, key: Key) -> Removed {
         self.unlist(key);
-        let Some(conv) = self.convs.remove(&key) else { return (Vec::new(), Vec::new()) };
+        let Some(conv) = self.convs.remove(&key) else { return Removed::default() };
         if let Some(at) = conv.held {
             self.held.remove(&(at, key));
         }
@@ -424,7 +433,7 @@ impl Shared {
             }
         }
         slots.sort_by_key(|(_, slot)| slot.sequence);
-        (slots, conv.done)
+        Removed { slots, done: conv.done }
     }
 
     /// Removes one event for good, whatever its state. Returns it.
@@ -457,7 +466,7 @@ impl Shared {
 
     /// Remembers an acknowledged place, joined to its neighbours where nothing undone lies between.
     fn add_acked(&mut self, place: Place, hole: (Position, Position)) {
-        let clear = |after: Position, until: Position| !(after.max(hole.0) < until.min(hole.1));
+        let clear = |after: Position, until: Position| after.max(hole.0) >= until.min(hole.1);
         let (mut first, mut last) = (place, place.position);
         let below = self.slots.range(..place).next_back().map(|(place, _)| *place);
         if let Some((start, end)) = self.acked.range(..place).next_back().map(|(start, end)| (*start, *end))

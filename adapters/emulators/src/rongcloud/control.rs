@@ -133,16 +133,11 @@ struct Audit {
     detail: String,
 }
 
-/// `{to|group|room|ultra_group+channel, text | type+content, directed?, expansion?, os?}`.
+/// `{to: {user|group|room|ultra_group+channel}, text | type+content, directed?, expansion?, os?}`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Send {
-    to: Option<String>,
-    group: Option<String>,
-    room: Option<String>,
-    ultra_group: Option<String>,
-    #[serde(default)]
-    channel: String,
+    to: To,
     text: Option<String>,
     #[serde(rename = "type")]
     object_name: Option<String>,
@@ -153,15 +148,32 @@ struct Send {
     os: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct To {
+    user: Option<String>,
+    group: Option<String>,
+    room: Option<String>,
+    ultra_group: Option<String>,
+    #[serde(default)]
+    channel: String,
+}
+
+impl To {
+    fn target(self) -> Result<Target, ActionError> {
+        match (self.user, self.group, self.room, self.ultra_group) {
+            (Some(user), None, None, None) => Ok(Target::User(user)),
+            (None, Some(group), None, None) => Ok(Target::Group(group)),
+            (None, None, Some(room), None) => Ok(Target::Room(room)),
+            (None, None, None, Some(group)) => Ok(Target::UltraGroup { group, channel: self.channel }),
+            _ => Err(ActionError("`to` needs exactly one of user, group, room, ultra_group".to_owned())),
+        }
+    }
+}
+
 impl Send {
     fn message(self) -> Result<ClientMessage, ActionError> {
-        let target = match (self.to, self.group, self.room, self.ultra_group) {
-            (Some(user), None, None, None) => Target::User(user),
-            (None, Some(group), None, None) => Target::Group(group),
-            (None, None, Some(room), None) => Target::Room(room),
-            (None, None, None, Some(group)) => Target::UltraGroup { group, channel: self.channel },
-            _ => return Err(ActionError("give exactly one of to, group, room, ultra_group".to_owned())),
-        };
+        let target = self.to.target()?;
         let mut message = match (self.text, self.object_name, self.content) {
             (Some(text), None, None) => ClientMessage::text(target, &text),
             (None, Some(name), Some(content)) => ClientMessage::new(target, &name, &text_of(&content)),

@@ -288,7 +288,7 @@ async fn end_users_act_over_http_too() {
             (status, serde_json::from_str::<Value>(&response.text().await.unwrap()).unwrap())
         }
     };
-    let (status, sent) = act("alice", "send", json!({ "to": "bob", "text": "hi", "os": "PC" })).await;
+    let (status, sent) = act("alice", "send", json!({ "to": { "user": "bob" }, "text": "hi", "os": "PC" })).await;
     assert_eq!(status, 200, "{sent}");
     let (_, inbox) = act("bob", "inbox", json!({})).await;
     assert_eq!(inbox["messages"][0]["uid"], sent["uid"]);
@@ -299,7 +299,7 @@ async fn end_users_act_over_http_too() {
     assert_eq!(act("alice", "login", json!({ "os": "iOS" })).await.0, 200);
     assert_eq!(act("alice", "logout", json!({})).await.1["ended"], 1);
     assert_eq!(act("alice", "join_room", json!({ "room": "r" })).await.0, 200);
-    let custom = json!({ "room": "r", "type": "APP:Move", "content": { "x": 1 } });
+    let custom = json!({ "to": { "room": "r" }, "type": "APP:Move", "content": { "x": 1 } });
     assert_eq!(act("alice", "send", custom).await.0, 200);
     assert_eq!(act("alice", "send", json!({ "text": "hi" })).await.0, 422);
     assert_eq!(act("alice", "fly", json!({})).await.0, 422);

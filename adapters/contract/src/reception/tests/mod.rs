@@ -27,7 +27,7 @@ fn lives(part: u64, parts: u64) {
     let mut crashes = BTreeMap::new();
     for index in (0..LIVES).filter(|index| index % parts == part) {
         let seed = first_seed().wrapping_add(index);
-        let mut life = Life::new(seed, Guards::default());
+        let mut life = Life::new(seed, Guards::ALL);
         if let Err(broken) = life.run(60) {
             panic!("seed {seed}: {broken}\n{:?}", life.settings);
         }
@@ -56,6 +56,6 @@ fn i02_i03_i06_every_life_keeps_the_promises_second_half() {
 #[test]
 fn one_life_can_be_looked_at() {
     let seed = std::env::var("RECEPTION_LIFE").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    let mut life = Life::new(seed, Guards::default());
+    let mut life = Life::new(seed, Guards::ALL);
     assert_eq!(life.run(60), Ok(()));
 }

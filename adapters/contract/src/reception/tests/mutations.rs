@@ -6,7 +6,7 @@ use super::drive::Life;
 
 /// Some life breaks a promise without the rule, and the checker says which.
 fn is_missed(switch_off: impl Fn(&mut Guards)) {
-    let mut guards = Guards::default();
+    let mut guards = Guards::ALL;
     switch_off(&mut guards);
     for seed in 0..40_000 {
         // Without its rules the machine may also stumble over its own assertions; that is not what is asked here.
