@@ -14,7 +14,6 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use switchboard_contract::{Error, ErrorKind, Result, SubscriberName, TenantId};
-use tokio::sync::mpsc;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -29,10 +28,9 @@ use crate::hub::{AckRequest, Batch, DeliveryId, Hub, Subscription, WorkerOptions
 const SEND_WITHIN: Duration = Duration::from_secs(30);
 /// A silent peer is asked for a sign of life this often, and given up after twice that.
 const PING_EVERY: Duration = Duration::from_secs(20);
-/// Answers to acknowledgements that may wait for the peer to read them.
-const ANSWERS: usize = 64;
-/// Small: a thousand idle streams must not cost megabytes.
-const SOCKET_BUFFER: usize = 4 << 10;
+/// Small: a thousand idle streams must not cost megabytes. A consumer's frames are acknowledgements.
+const READ_BUFFER: usize = 2 << 10;
+const WRITE_BUFFER: usize = 4 << 10;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(open))
@@ -82,8 +80,8 @@ async fn open(
     let subscription = hub.stream(&tenant, &name, WorkerOptions::default()).await?;
     let peer = Peer { hub, tenant, name };
     let upgrade = upgrade
-        .read_buffer_size(SOCKET_BUFFER)
-        .write_buffer_size(SOCKET_BUFFER)
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(4 << 20)
         .max_message_size(1 << 20);
     Ok(upgrade.on_upgrade(async move |socket| {
@@ -126,24 +124,21 @@ struct Peer {
 impl Peer {
     async fn run(self, socket: WebSocket, mut subscription: Subscription, stop: tokio_util::sync::CancellationToken) {
         let (mut out, incoming) = socket.split();
-        let (answers, mut answered) = mpsc::channel(ANSWERS);
-        let mut listening = std::pin::pin!(self.listen(incoming, answers));
+        let mut answers = std::pin::pin!(self.answers(incoming));
         let mut states = std::pin::pin!(subscription.states());
         let mut ping = tokio::time::interval(PING_EVERY);
-        let hello = json!({ "recovery": subscription.recovery() }).to_string();
-        let mut sent = send(&mut out, Message::text(hello)).await;
-        while sent {
-            sent = tokio::select! {
+        let mut next = Some(Message::text(json!({ "recovery": subscription.recovery() }).to_string()));
+        // Sending stands in one place: the room for it is part of what an idle stream costs.
+        while let Some(message) = next.take()
+            && send(&mut out, message).await
+        {
+            next = tokio::select! {
                 biased;
-                () = stop.cancelled() => false,
-                () = &mut listening => false,
-                Some(answer) = answered.recv() => send(&mut out, Message::text(answer)).await,
-                Some(state) = states.next() => send(&mut out, Message::text(json!({ "state": state }).to_string())).await,
-                batch = subscription.next_page() => match batch {
-                    Some(batch) => send(&mut out, Message::text(frame(&batch))).await,
-                    None => false,
-                },
-                _ = ping.tick() => send(&mut out, Message::Ping(bytes::Bytes::new())).await,
+                () = stop.cancelled() => None,
+                answer = answers.next() => answer.map(Message::text),
+                Some(state) = states.next() => Some(Message::text(json!({ "state": state }).to_string())),
+                batch = subscription.next_page() => batch.map(|batch| Message::text(frame(&batch))),
+                _ = ping.tick() => Some(Message::Ping(bytes::Bytes::new())),
             };
         }
         // A peer that is gone does not hear the good-bye.
@@ -152,23 +147,28 @@ impl Peer {
     }
 
     /// Reads until the peer is gone or silent, and answers what it says in order.
-    async fn listen(&self, mut incoming: stream::SplitStream<WebSocket>, answers: mpsc::Sender<String>) {
-        loop {
-            let Ok(Some(Ok(message))) = tokio::time::timeout(2 * PING_EVERY, incoming.next()).await else { return };
-            let text = match message {
-                Message::Text(text) => text,
-                Message::Close(_) => return,
-                Message::Ping(_) | Message::Pong(_) => continue,
-                Message::Binary(_) => return,
-            };
-            let answer = match serde_json::from_str::<Said>(&text) {
-                Ok(said) => self.heed(said).await.unwrap_or_else(|error| json!({ "error": Problem::from(error) })),
-                Err(error) => json!({ "error": Problem::from(Error::invalid("frame", error)) }),
-            };
-            if answers.send(answer.to_string()).await.is_err() {
-                return;
+    fn answers(&self, incoming: stream::SplitStream<WebSocket>) -> impl Stream<Item = String> + '_ {
+        stream::unfold(incoming, move |mut incoming| async move {
+            loop {
+                let message = tokio::time::timeout(2 * PING_EVERY, incoming.next()).await;
+                let text = match message.ok()??.ok()? {
+                    Message::Text(text) => text,
+                    Message::Ping(_) | Message::Pong(_) => continue,
+                    Message::Close(_) | Message::Binary(_) => return None,
+                };
+                // Most of its time a stream is idle: what it needs to acknowledge need not be kept for it.
+                let answer = Box::pin(self.answer(&text)).await;
+                return Some((answer, incoming));
             }
-        }
+        })
+    }
+
+    async fn answer(&self, text: &str) -> String {
+        let answer = match serde_json::from_str::<Said>(text) {
+            Ok(said) => self.heed(said).await.unwrap_or_else(|error| json!({ "error": Problem::from(error) })),
+            Err(error) => json!({ "error": Problem::from(Error::invalid("frame", error)) }),
+        };
+        answer.to_string()
     }
 
     async fn heed(&self, said: Said) -> Result<serde_json::Value> {

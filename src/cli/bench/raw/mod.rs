@@ -24,7 +24,7 @@ fn open(path: &Path) -> Result<Connection> {
     db.execute_batch(&format!(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -{};
          PRAGMA wal_autocheckpoint = {}; PRAGMA temp_store = memory;",
-        ours.cache_bytes / 4 * 3 >> 10,
+        (ours.cache_bytes / 4 * 3) >> 10,
         ours.wal_bytes / 4096,
     ))
     .map_err(&fail)?;
