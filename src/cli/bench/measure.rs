@@ -30,6 +30,8 @@ pub(super) struct Settings {
 /// How much of everything.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
+    /// Keep-alive connections of the load generator.
+    pub(super) connections: usize,
     /// Subscribers of one event.
     pub(super) subscribers: usize,
     /// Idle streams.
@@ -50,6 +52,7 @@ pub(super) struct Sizes {
 
 impl Sizes {
     const FULL: Self = Self {
+        connections: 64,
         subscribers: 300,
         streams: 1000,
         known: 1_000_000,
@@ -60,14 +63,15 @@ impl Sizes {
         inbox_mib: 1024,
     };
     const QUICK: Self = Self {
+        connections: 4,
         subscribers: 5,
         streams: 5,
         known: 500,
         replayed: 500,
         warm_rows: 300,
-        warm: Duration::from_millis(50),
+        warm: Duration::from_millis(200),
         settle: Duration::from_millis(100),
-        inbox_mib: 16,
+        inbox_mib: 64,
     };
 }
 
@@ -94,7 +98,7 @@ impl Bench {
     pub(super) fn run_time(&self, default_seconds: u64) -> Duration {
         match self.settings.seconds {
             Some(seconds) => Duration::from_secs(seconds),
-            None if self.settings.quick => Duration::from_millis(400),
+            None if self.settings.quick => Duration::from_millis(1000),
             None => Duration::from_secs(default_seconds),
         }
     }

@@ -20,8 +20,6 @@ use super::load::{Delivered, Load};
 use super::measure::{Bench, Figure, progress};
 use super::role::Role;
 
-/// Keep-alive connections of the load generator.
-const CONNECTIONS: usize = 64;
 /// The longest that a child may take for anything beside measuring.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -39,7 +37,7 @@ fn post(bench: &Bench, server: &Ready, vendor: Vendor, run: Duration, delivered:
     let load = Load {
         address: server.address,
         vendor,
-        connections: CONNECTIONS,
+        connections: bench.sizes.connections,
         first: 0,
         warm_ms: millis(bench.sizes.warm),
         run_ms: millis(run),
