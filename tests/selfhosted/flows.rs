@@ -66,7 +66,8 @@ async fn s3_3_a_second_device_of_a_class_takes_the_place_of_the_first() {
     assert_eq!((kicked.reason(), kicked.by_device.as_str()), (proto::kicked::Reason::OtherDevice, "new-phone"));
     assert_eq!(phone.told().await, None, "and the connection is closed");
     let bob = stage.phone("bob").await;
-    (desktop.catch_up().await, new.catch_up().await);
+    desktop.catch_up().await;
+    new.catch_up().await;
     bob.says(user("alice"), "hi").await;
     assert_eq!((desktop.hears().await, new.hears().await), ("hi".to_owned(), "hi".to_owned()), "both complete");
 }
