@@ -1,6 +1,6 @@
 //! The messaging service behind the gate: what users, devices and the business may do, in order and durably.
 //!
-//! One task writes ([`writer`]). What it has written it hands to the devices that are online ([`routes`]); everybody
+//! One task writes (`writer`). What it has written it hands to the devices that are online (`routes`); everybody
 //! else finds it in their timeline. A message is acknowledged to its sender only after it is stored.
 
 mod acts;

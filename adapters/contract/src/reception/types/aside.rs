@@ -61,7 +61,7 @@ pub struct SetAside {
 /// which is set aside, is not. A redrive leaves it out.
 pub const ACKNOWLEDGED: u32 = u32::MAX;
 
-/// What must be stored in one transaction before [`Input::Saved`] may be said.
+/// What must be stored in one transaction before [`Input::Saved`](super::super::Input::Saved) may be said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Save {
     /// Acknowledgements up to here are in it; ascending.
