@@ -17,6 +17,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::callbacks::{huanxin_text, now_ms, post};
+use support::consumer::{series_of, until};
 use support::sidecar::Sidecar;
 use support::vendors::Vendors;
 use tempfile::TempDir;
@@ -51,6 +52,17 @@ async fn arrives_at(sidecar: &Sidecar, id: &str, from: &str, to: &str, text: &st
     let body = huanxin_text(id, from, to, text, at);
     let request = sidecar.http.post(format!("{}/callbacks/huanxin", sidecar.url)).json(&body);
     assert_eq!(post(request).await, 200);
+}
+
+/// Waits until this many messages of Huanxin's callbacks are journalled, and `s` lies at least so far behind: notices
+/// of the providers' health count as well.
+async fn behind_by(sidecar: &Sidecar, messages: u64) {
+    let fresh = "switchboard_ingest_events_total{provider=\"huanxin\",outcome=\"fresh\"}";
+    until(&format!("{messages} messages are journalled"), async || {
+        let lag = sidecar.get("/v1/subscribers/s").await["lag"].as_u64().unwrap();
+        lag >= messages && series_of(sidecar, fresh).await as u64 == messages
+    })
+    .await;
 }
 
 /// A text to send.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::consumer::{subscribe, take, texts, until};
 use crate::support::sidecar::Sidecar;
-use crate::{arrives, receiver};
+use crate::{arrives, behind_by, receiver};
 
 async fn pull(sidecar: &Sidecar, query: &str) -> Value {
     sidecar.get(&format!("/v1/subscribers/s/events?{query}")).await
@@ -19,11 +19,6 @@ fn ids(page: &Value) -> Vec<&str> {
 
 fn said(page: &Value) -> Vec<&str> {
     texts(page["deliveries"].as_array().unwrap())
-}
-
-/// Waits until the subscriber `s` lies this far behind.
-async fn lag_is(sidecar: &Sidecar, lag: u64) {
-    until(&format!("the lag is {lag}"), async || sidecar.get("/v1/subscribers/s").await["lag"] == lag).await;
 }
 
 #[tokio::test]
@@ -59,7 +54,7 @@ async fn a_page_comes_again_until_its_cursor_is_presented() {
     for n in 0..5 {
         arrives(&sidecar, &n.to_string(), "alice", "bob", &n.to_string()).await;
     }
-    lag_is(&sidecar, 5).await;
+    behind_by(&sidecar, 5).await;
     let first = pull(&sidecar, "limit=2&wait=5").await;
     assert_eq!(said(&first), ["0", "1"]);
     assert_eq!(first["recovery"], json!({ "recovered": true }));
@@ -110,7 +105,7 @@ async fn a_cursor_acknowledges_only_what_its_own_worker_was_given() {
         // A conversation is with one worker at a time.
         arrives(&sidecar, &n.to_string(), &format!("user{}", n % 2), "bob", &n.to_string()).await;
     }
-    lag_is(&sidecar, 4).await;
+    behind_by(&sidecar, 4).await;
     let one = pull(&sidecar, "limit=1&worker=one&wait=5").await;
     let other = pull(&sidecar, "limit=1&worker=other&wait=5").await;
     assert_eq!((ids(&one).len(), ids(&other).len()), (1, 1));
@@ -147,7 +142,7 @@ async fn what_is_acknowledged_stays_so_over_a_restart() {
     for n in 0..6 {
         arrives(&sidecar, &n.to_string(), "alice", "bob", &n.to_string()).await;
     }
-    lag_is(&sidecar, 6).await;
+    behind_by(&sidecar, 6).await;
     let page = pull(&sidecar, "limit=4&wait=5").await;
     // Not in order, and not all: the cursor keeps ranges.
     let body = json!({ "ids": [ids(&page)[0], ids(&page)[1], ids(&page)[3]] });
@@ -158,7 +153,11 @@ async fn what_is_acknowledged_stays_so_over_a_restart() {
     let config = format!("{}{}", crate::SMALL, crate::support::vendors::Vendors::nowhere());
     let sidecar = Sidecar::start(directory.path(), &config);
     assert_eq!(texts(&take(&sidecar, "s", 3).await), ["2", "4", "5"]);
-    assert_eq!(sidecar.get("/v1/subscribers/s").await["lag"], 0);
+    until("nothing is left", async || {
+        assert_eq!(said(&pull(&sidecar, "limit=4").await), [""; 0]);
+        sidecar.get("/v1/subscribers/s").await["lag"] == 0
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -168,7 +167,7 @@ async fn what_fails_too_often_is_parked_with_its_conversation_alone_and_redriven
     sidecar.send(Method::PUT, "/v1/subscribers/s", &spec).await;
     arrives(&sidecar, "1", "mallory", "bob", "poison").await;
     arrives(&sidecar, "2", "mallory", "bob", "behind it").await;
-    lag_is(&sidecar, 2).await;
+    behind_by(&sidecar, 2).await;
     for attempt in 1..=2 {
         let page = pull(&sidecar, "limit=1&wait=20").await;
         assert_eq!((said(&page), &page["deliveries"][0]["attempt"]), (vec!["poison"], &json!(attempt)));

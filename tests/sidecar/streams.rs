@@ -12,7 +12,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::support::consumer::{PATIENCE, subscribe, texts, until};
 use crate::support::sidecar::{Sidecar, TOKEN};
-use crate::{arrives, receiver};
+use crate::{arrives, behind_by, receiver};
 
 /// A consumer on a WebSocket.
 struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
@@ -83,7 +83,7 @@ async fn i03_a_socket_walks_from_offline_over_the_acknowledgement_to_online() {
     for n in 0..5 {
         arrives(&sidecar, &n.to_string(), "alice", "bob", &format!("backlog {n}")).await;
     }
-    until("the backlog is there", async || sidecar.get("/v1/subscribers/s").await["lag"] == 5).await;
+    behind_by(&sidecar, 5).await;
 
     let mut socket = Socket::open(&sidecar, "s").await;
     assert_eq!(socket.next().await, json!({ "recovery": { "recovered": true } }));
@@ -94,7 +94,7 @@ async fn i03_a_socket_walks_from_offline_over_the_acknowledgement_to_online() {
 
     // What arrives before the acknowledgement belongs to the backlog.
     arrives(&sidecar, "5", "alice", "bob", "still offline").await;
-    until("it is journalled", async || sidecar.get("/v1/subscribers/s").await["lag"] == 6).await;
+    behind_by(&sidecar, 6).await;
     socket.say(&json!({ "ack": ids(&backlog) })).await;
     assert_eq!(socket.next_with("acked", &mut seen).await, json!({ "done": 5, "stale": 0 }));
     let more = socket.deliveries(1, &mut seen).await;
@@ -131,7 +131,7 @@ async fn a_socket_that_comes_back_goes_on_behind_its_last_acknowledgement() {
     for n in 0..6 {
         arrives(&sidecar, &n.to_string(), "alice", "bob", &n.to_string()).await;
     }
-    until("the backlog is there", async || sidecar.get("/v1/subscribers/s").await["lag"] == 6).await;
+    behind_by(&sidecar, 6).await;
     let mut seen = Vec::new();
     let mut socket = Socket::open(&sidecar, "s").await;
     let deliveries = socket.deliveries(6, &mut seen).await;
@@ -255,7 +255,7 @@ async fn server_sent_events_are_acknowledged_beside_the_stream() {
     subscribe(&sidecar, "s", &["messages"]).await;
     arrives(&sidecar, "1", "alice", "bob", "one").await;
     arrives(&sidecar, "2", "alice", "bob", "two").await;
-    until("the backlog is there", async || sidecar.get("/v1/subscribers/s").await["lag"] == 2).await;
+    behind_by(&sidecar, 2).await;
 
     let mut events = sse(&sidecar).await;
     let (name, _, data) = events.next().await.unwrap();
