@@ -28,8 +28,10 @@ use crate::hub::{AckRequest, Batch, DeliveryId, Hub, Subscription, WorkerOptions
 const SEND_WITHIN: Duration = Duration::from_secs(30);
 /// A silent peer is asked for a sign of life this often, and given up after twice that.
 const PING_EVERY: Duration = Duration::from_secs(20);
+/// Deliveries in one frame, at most.
+const BATCH: usize = 256;
 /// Small: a thousand idle streams must not cost megabytes. A consumer's frames are acknowledgements.
-const READ_BUFFER: usize = 2 << 10;
+const READ_BUFFER: usize = 1 << 10;
 const WRITE_BUFFER: usize = 4 << 10;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
@@ -77,7 +79,7 @@ async fn open(
     }
     let upgrade =
         upgrade.map_err(|rejection| Problem::new(rejection.status(), "invalid_input", rejection.body_text()))?;
-    let subscription = hub.stream(&tenant, &name, WorkerOptions::default()).await?;
+    let subscription = hub.stream(&tenant, &name, WorkerOptions { batch: BATCH }).await?;
     let peer = Peer { hub, tenant, name };
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER)

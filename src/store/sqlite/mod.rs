@@ -13,6 +13,7 @@ pub(crate) mod head;
 mod lock;
 mod options;
 mod read;
+mod recent;
 mod schema;
 mod sql;
 mod writer;
@@ -32,6 +33,7 @@ use tokio::task::JoinHandle;
 
 use error::failed;
 pub use options::{SqliteOptions, Synchronous};
+use recent::Recent;
 pub use schema::MigrationStep;
 use writer::{Command, Errand, Writer};
 
@@ -52,7 +54,7 @@ struct Inner {
     /// Numbers never change once they are written, so what is found may be remembered.
     streams: moka::sync::Cache<(TenantId, Shard), i64>,
     apps: moka::sync::Cache<i64, Arc<App>>,
-    conversations: moka::sync::Cache<i64, ConversationId>,
+    conversations: Mutex<Recent<i64, ConversationId>>,
 }
 
 impl SqliteStore {
@@ -90,7 +92,7 @@ impl SqliteStore {
             behind,
             streams: moka::sync::Cache::new(4096),
             apps: moka::sync::Cache::new(1024),
-            conversations: moka::sync::Cache::new(16_384),
+            conversations: Mutex::new(Recent::new(32_768)),
         })))
     }
 

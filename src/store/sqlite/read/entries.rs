@@ -40,13 +40,15 @@ impl SqliteStore {
     pub(super) async fn named(&self, frames: Vec<Frame>) -> Result<Vec<Entry>> {
         let mut conversations: HashMap<i64, Option<ConversationId>> = HashMap::new();
         let mut apps: HashMap<i64, Option<Arc<App>>> = HashMap::new();
-        for Frame { head, .. } in &frames {
-            if head.conversation != 0 {
-                let known = || self.0.conversations.get(&head.conversation);
-                conversations.entry(head.conversation).or_insert_with(known);
-            }
-            if head.app != 0 {
-                apps.entry(head.app).or_insert_with(|| self.0.apps.get(&head.app));
+        {
+            let mut known = self.0.conversations.lock();
+            for Frame { head, .. } in &frames {
+                if head.conversation != 0 {
+                    conversations.entry(head.conversation).or_insert_with(|| known.get(&head.conversation));
+                }
+                if head.app != 0 {
+                    apps.entry(head.app).or_insert_with(|| self.0.apps.get(&head.app));
+                }
             }
         }
         self.load_names(&mut conversations).await?;
@@ -69,7 +71,7 @@ impl SqliteStore {
                 let id: i64 = row.try_get(0).map_err(failed("read"))?;
                 let name: String = row.try_get(1).map_err(failed("read"))?;
                 let name: ConversationId = name.parse().map_err(|_| damaged("conversation"))?;
-                self.0.conversations.insert(id, name.clone());
+                self.0.conversations.lock().insert(id, name.clone());
                 names.insert(id, Some(name));
             }
         }

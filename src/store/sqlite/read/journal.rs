@@ -17,9 +17,12 @@ use super::entries::entry_columns;
 use super::{bounded, place};
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::error::{damaged, failed};
-use crate::store::sqlite::head::frames;
+use crate::store::sqlite::head::{Frame, frames};
 use crate::store::sqlite::sql::unsigned;
 use crate::store::sqlite::writer::{Command, Trim, position_of};
+
+/// Rows of one value. More would make it so large that the system gives and takes its memory each time.
+const RUN: usize = 64;
 
 impl SqliteStore {
     async fn stream_number(&self, tenant: &TenantId, shard: Shard, column: &'static str) -> Result<u64> {
@@ -27,6 +30,23 @@ impl SqliteStore {
         let value: i64 =
             sqlx::query_scalar(column).bind(stream).fetch_one(self.readers()?).await.map_err(failed("read"))?;
         Ok(unsigned(value))
+    }
+
+    /// Rows as one value: what the driver does for each row and each value would be most of the price of a replay.
+    async fn run(&self, after: i64, until: i64, limit: usize) -> Result<Vec<Frame>> {
+        let row = sqlx::query(
+            "SELECT group_concat(head || json, '') FROM
+             (SELECT head, json FROM journal WHERE place > ? AND place <= ? ORDER BY place LIMIT ?)",
+        )
+        .bind(after)
+        .bind(until)
+        .bind(bounded(limit))
+        .fetch_one(self.readers()?)
+        .await
+        .map_err(failed("read"))?;
+        // SQLite calls it a text, and it is none.
+        let run: Option<Vec<u8>> = row.try_get_unchecked(0).map_err(failed("read"))?;
+        frames(run.unwrap_or_default().into()).ok_or_else(|| damaged("run of events"))
     }
 
     async fn one(&self, rows: sqlx::Result<Option<sqlx::sqlite::SqliteRow>>) -> Result<Option<Entry>> {
@@ -48,19 +68,20 @@ impl Journal for SqliteStore {
 
     async fn read(&self, tenant: &TenantId, shard: Shard, after: Position, limit: usize) -> Result<Vec<Entry>> {
         let Some(stream) = self.stream(tenant, shard).await? else { return Ok(Vec::new()) };
-        // As one value: what the driver does for each row and each value would be most of the price of a replay.
-        let run: Option<Vec<u8>> = sqlx::query_scalar(
-            "SELECT CAST(group_concat(head || json, '') AS BLOB) FROM
-             (SELECT head, json FROM journal WHERE place > ? AND place <= ? ORDER BY place LIMIT ?)",
-        )
-        .bind(place(stream, after.0))
-        .bind(place(stream, u64::MAX))
-        .bind(bounded(limit))
-        .fetch_one(self.readers()?)
-        .await
-        .map_err(failed("read"))?;
-        let frames = frames(run.unwrap_or_default().into()).ok_or_else(|| damaged("run of events"))?;
-        self.named(frames).await
+        let mut found = Vec::new();
+        let mut after = after.0;
+        while found.len() < limit {
+            let wanted = RUN.min(limit - found.len());
+            let run = self.run(place(stream, after), place(stream, u64::MAX), wanted).await?;
+            let Some(last) = run.last() else { break };
+            after = last.head.position;
+            let whole = run.len() == wanted;
+            found.extend(run);
+            if !whole {
+                break;
+            }
+        }
+        self.named(found).await
     }
 
     async fn read_conversation(
@@ -93,7 +114,7 @@ impl Journal for SqliteStore {
         let (after, until) = (place(stream, after.0), place(stream, until.0));
         let lags = self.lags(tenant, (after, until), skip, limit).await?;
         let mut names: HashMap<i64, Option<ConversationId>> =
-            lags.iter().map(|lag| (lag.conversation, self.0.conversations.get(&lag.conversation))).collect();
+            lags.iter().map(|lag| (lag.conversation, self.0.conversations.lock().get(&lag.conversation))).collect();
         self.load_names(&mut names).await?;
         lags.into_iter()
             .map(|lag| {

@@ -134,7 +134,7 @@ impl<'a> Facts<'a> {
                 Command::Errand(_) => {}
             }
         }
-        facts.load_keys(db).await?;
+        facts.load_keys(db, memory).await?;
         facts.load_heads(db, &memory.index).await?;
         facts.load_legs(db, &changes).await?;
         facts.load_clients(db, &sends).await?;

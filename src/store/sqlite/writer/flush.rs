@@ -1,5 +1,6 @@
 //! Writing what was planned, in lists.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use sqlx::SqliteConnection;
@@ -323,6 +324,18 @@ fn remember(memory: &mut Memory, facts: Facts<'_>) {
     memory.next_conversation = facts.next_conversation;
     memory.next_send = facts.next_send;
     memory.next_leg = facts.next_leg;
+    let mut newest: HashMap<(i64, i64, u8), &str> = HashMap::new();
+    for ((tenant, app, class, key), at) in &facts.keys {
+        if facts.known[*at].is_some_and(|known| known.row.is_some()) {
+            let newest = newest.entry((*tenant, *app, *class)).or_default();
+            *newest = (*newest).max(*key);
+        }
+    }
+    for (group, key) in newest {
+        if memory.newest.get(&group).is_some_and(|known| known.as_str() < key) {
+            memory.newest.insert(group, key.to_owned());
+        }
+    }
     for tail in facts.streams {
         memory.streams.insert(tail.tenant, tail.end);
     }

@@ -9,7 +9,7 @@ use switchboard_contract::{EventData, KeyClass, MessageId, Result, SendId, SendS
 
 use super::facts::{Awaited, Facts, Known, LegFact};
 use super::index::Index;
-use super::memory::Head;
+use super::memory::{Head, Memory};
 use crate::store::content;
 use crate::store::sqlite::error::{damaged, failed};
 use crate::store::sqlite::sql::{Bulk, Values, unsigned};
@@ -95,13 +95,35 @@ fn known_of(row: &SqliteRow) -> sqlx::Result<Known> {
     })
 }
 
+/// The greatest key journalled; the empty one when there is none.
+async fn newest(db: &mut SqliteConnection, memory: &mut Memory, group: (i64, i64, u8)) -> Result<String> {
+    if let Some(newest) = memory.newest.get(&group) {
+        return Ok(newest);
+    }
+    let newest: Option<String> =
+        sqlx::query_scalar("SELECT max(key) FROM journal WHERE tenant = ? AND app = ? AND class = ?")
+            .bind(group.0)
+            .bind(group.1)
+            .bind(group.2)
+            .fetch_one(db)
+            .await
+            .map_err(failed("look_up"))?;
+    let newest = newest.unwrap_or_default();
+    memory.newest.insert(group, newest.clone());
+    Ok(newest)
+}
+
 impl<'a> Facts<'a> {
-    pub(super) async fn load_keys(&mut self, db: &mut SqliteConnection) -> Result<()> {
+    /// Vendors number their events upwards, so nearly all keys are greater than any journalled, which one look tells.
+    pub(super) async fn load_keys(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<()> {
         let mut groups: HashMap<(i64, i64, u8), Vec<Wanted<'a>>> = HashMap::new();
         for (tenant, app, class, key) in self.keys.keys() {
             groups.entry((*tenant, *app, *class)).or_default().push(Wanted::Text(key));
         }
-        for ((tenant, app, class), wanted) in groups {
+        for (group, mut wanted) in groups {
+            let (tenant, app, class) = group;
+            let newest = newest(db, memory, group).await?;
+            wanted.retain(|key| !matches!(key, Wanted::Text(key) if *key > newest.as_str()));
             let (keys, known) = (&self.keys, &mut self.known);
             read(db, &KEYS, &[tenant, app, i64::from(class)], &wanted, |row| {
                 if let Some(at) = keys.get(&(tenant, app, class, row.try_get(0)?)) {
