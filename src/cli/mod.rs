@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand, thin over the library and the HTTP API.
 
+mod bench;
 mod caps;
 mod check;
 mod client;
@@ -60,6 +61,11 @@ enum Command {
     History(history::History),
     /// Bring the store's schema up to date, or show where it stands.
     Migrate(migrate::Migrate),
+    /// Measure this build against the raw limits of this machine, side by side.
+    Bench(bench::Bench),
+    /// What `bench` starts as processes of their own.
+    #[command(hide = true)]
+    BenchChild(bench::BenchChild),
 }
 
 /// Where the configuration is.
@@ -115,6 +121,8 @@ async fn run(command: Command) -> Result<(), Error> {
         Command::Reconcile(command) => command.run().await,
         Command::History(command) => command.run().await,
         Command::Migrate(command) => command.run().await,
+        Command::Bench(command) => command.run().await,
+        Command::BenchChild(command) => command.run().await,
     }
 }
 

@@ -57,6 +57,28 @@ impl Fetched {
         same || handle().is_some_and(|handle| self.core.lock().machine.is_open(handle))
     }
 
+    /// Appends the form of HTTP consumers.
+    fn write_json(&self, item: &Item, out: &mut Vec<u8>) {
+        let entry = self.entry(item);
+        out.extend_from_slice(b"{\"id\":\"");
+        out.extend_from_slice(&item.id.text());
+        out.extend_from_slice(b"\",\"kind\":\"");
+        out.extend_from_slice(item.kind.as_str().as_bytes());
+        out.extend_from_slice(if entry.late {
+            b"\",\"late\":true,\"attempt\":"
+        } else {
+            b"\",\"late\":false,\"attempt\":"
+        });
+        if item.id.attempt == 1 {
+            out.push(b'1');
+        } else {
+            out.extend_from_slice(item.id.attempt.to_string().as_bytes());
+        }
+        out.extend_from_slice(b",\"event\":");
+        out.extend_from_slice(&entry.json);
+        out.push(b'}');
+    }
+
     #[inline]
     fn entry(&self, item: &Item) -> &Entry {
         &self.chunks[item.chunk as usize].entries[item.index as usize]
@@ -158,6 +180,11 @@ impl Delivery {
         self.fetched.shared.nack(&self.fetched.core, &[handle], after, None)?.took_effect()
     }
 
+    /// Appends the form of HTTP consumers; see [`delivery_json`].
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        self.fetched.write_json(self.item(), out);
+    }
+
     /// The form of HTTP consumers; see [`delivery_json`].
     pub fn to_json(&self) -> Bytes {
         delivery_json(self)
@@ -206,6 +233,21 @@ impl Batch {
         std::iter::from_fn(move || Delivery::next(&self.0, &mut next))
     }
 
+    /// Appends the deliveries that are still open, as JSON with commas between them.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        out.reserve(self.entries().map(|entry| entry.json.len() + HEAD).sum());
+        let mut first = true;
+        for (index, item) in self.0.items.iter().enumerate() {
+            if !self.0.is_open(index) {
+                continue;
+            }
+            if !std::mem::take(&mut first) {
+                out.push(b',');
+            }
+            self.0.write_json(item, out);
+        }
+    }
+
     /// Everything in it that is still open is handled. Durable when this returns.
     ///
     /// # Errors
@@ -241,21 +283,14 @@ impl fmt::Debug for Batch {
     }
 }
 
+/// More than what stands around the bytes of an event.
+const HEAD: usize = 112;
+
 /// One delivery as JSON: what differs per delivery, around the event's shared bytes.
 ///
 /// `{"id":"…","kind":"online","late":false,"attempt":1,"event":{…}}`
 pub fn delivery_json(delivery: &Delivery) -> Bytes {
-    let entry = delivery.entry();
-    let mut json = Vec::with_capacity(entry.json.len() + 112);
-    let head = format!(
-        "{{\"id\":\"{}\",\"kind\":\"{}\",\"late\":{},\"attempt\":{},\"event\":",
-        delivery.id(),
-        delivery.kind().as_str(),
-        delivery.late(),
-        delivery.attempt()
-    );
-    json.extend_from_slice(head.as_bytes());
-    json.extend_from_slice(&entry.json);
-    json.push(b'}');
+    let mut json = Vec::with_capacity(delivery.entry().json.len() + HEAD);
+    delivery.write_json(&mut json);
     json.into()
 }

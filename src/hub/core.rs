@@ -189,7 +189,9 @@ impl Core {
 
     /// Sorts what the machine asked for into what is done here and what the caller does.
     fn sort(self: &Arc<Self>, shared: &Shared, inner: &mut Inner, mut actions: Vec<Action>) -> Step {
-        let mut step = Step::default();
+        // A batch of deliveries is nearly all of it; a single action is none most of the time.
+        let room = if actions.len() > 1 { actions.len() } else { 0 };
+        let mut step = Step { dispatches: Vec::with_capacity(room), ..Step::default() };
         for action in actions.drain(..) {
             match action {
                 Action::Deliver(dispatch) => step.dispatches.push(dispatch),

@@ -65,7 +65,9 @@ impl Desk {
                     None => continue,
                 }
             }
-            let outcome = if reads.is_empty() { Ok(false) } else { self.shared.read(&self.core, &reads).await };
+            // Boxed, like everything here that is not needed while nothing happens: a worker that waits is to be small.
+            let outcome =
+                if reads.is_empty() { Ok(false) } else { Box::pin(self.shared.read(&self.core, &reads)).await };
             match outcome {
                 Ok(true) => failures = 0,
                 Ok(false) => {
@@ -77,7 +79,7 @@ impl Desk {
                 Err(error) => {
                     failures += 1;
                     tracing::warn!(subscriber = %self.core.name, %error, failures, "cannot read the journal");
-                    self.pause(failures).await?;
+                    Box::pin(self.pause(failures)).await?;
                 }
             }
         }
@@ -161,6 +163,24 @@ impl Desk {
 
     /// Reads the events that are not at hand. `None` when nothing is left to deliver.
     async fn complete(&self, mut found: Found) -> Option<Arc<Fetched>> {
+        if !found.absent.is_empty() {
+            found = Box::pin(self.read_absent(found)).await?;
+        }
+        if found.items.is_empty() {
+            return None;
+        }
+        self.shared.meters.delivered(&found.items);
+        Some(Arc::new(Fetched {
+            shared: Arc::clone(&self.shared),
+            core: Arc::clone(&self.core),
+            worker: self.worker,
+            items: found.items,
+            chunks: found.chunks,
+            revocations: found.revocations,
+        }))
+    }
+
+    async fn read_absent(&self, mut found: Found) -> Option<Found> {
         let mut gone = Vec::new();
         for (index, dispatch) in std::mem::take(&mut found.absent) {
             let mut failures = 0;
@@ -189,18 +209,7 @@ impl Desk {
             let mut inner = self.core.lock();
             self.core.apply(&self.shared, &mut inner, Input::Gone(dispatch.handle.place));
         }
-        if found.items.is_empty() {
-            return None;
-        }
-        self.shared.meters.delivered(&found.items);
-        Some(Arc::new(Fetched {
-            shared: Arc::clone(&self.shared),
-            core: Arc::clone(&self.core),
-            worker: self.worker,
-            items: found.items,
-            chunks: found.chunks,
-            revocations: found.revocations,
-        }))
+        Some(found)
     }
 }
 

@@ -6,9 +6,13 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use switchboard_contract::reception::{Handle, Lease, Place, Worker};
 use switchboard_contract::{Error, Position, Shard, SubscriberName, TenantId};
+
+/// Characters of a name.
+const TEXT: usize = 35;
 
 /// The name of one delivery: subscriber, shard, position, attempt and lease. Opaque to consumers, who get and give
 /// back its text. A name from before a restart, or of an attempt that is over, acknowledges nothing.
@@ -27,6 +31,20 @@ impl DeliveryId {
         self.attempt
     }
 
+    /// As text: 26 bytes are 35 characters.
+    pub(super) fn text(&self) -> [u8; TEXT] {
+        let mut bytes = [0; 26];
+        bytes[..4].copy_from_slice(&self.subscriber.to_be_bytes());
+        bytes[4..8].copy_from_slice(&self.attempt.to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.lease.0.to_be_bytes());
+        bytes[16..24].copy_from_slice(&self.position.0.to_be_bytes());
+        bytes[24..].copy_from_slice(&self.shard.0.to_be_bytes());
+        let mut text = [0; TEXT];
+        let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
+        debug_assert!(written.is_ok(), "the text has the room it takes");
+        text
+    }
+
     pub(super) fn handle(&self) -> Handle {
         Handle { place: Place { shard: self.shard, position: self.position }, lease: self.lease }
     }
@@ -41,16 +59,7 @@ pub(super) fn mark(tenant: &TenantId, name: &SubscriberName) -> u32 {
 
 impl fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = [0; 26];
-        bytes[..4].copy_from_slice(&self.subscriber.to_be_bytes());
-        bytes[4..8].copy_from_slice(&self.attempt.to_be_bytes());
-        bytes[8..16].copy_from_slice(&self.lease.0.to_be_bytes());
-        bytes[16..24].copy_from_slice(&self.position.0.to_be_bytes());
-        bytes[24..].copy_from_slice(&self.shard.0.to_be_bytes());
-        let mut text = [0; 35];
-        // 26 bytes are 35 characters.
-        let length = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text).map_err(|_| fmt::Error)?;
-        f.write_str(std::str::from_utf8(&text[..length]).map_err(|_| fmt::Error)?)
+        f.write_str(std::str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -77,7 +86,21 @@ impl Serialize for DeliveryId {
 
 impl<'de> Deserialize<'de> for DeliveryId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = DeliveryId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the id of a delivery")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<DeliveryId, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Text)
     }
 }
 
@@ -113,7 +136,10 @@ impl FromStr for PageCursor {
 }
 
 fn read<const N: usize>(text: &str) -> Option<[u8; N]> {
-    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
+    // Room for the longest, and for what the decoder may write in excess.
+    let mut bytes = [0; 48];
+    let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
+    bytes[..length].try_into().ok()
 }
 
 fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {

@@ -1,5 +1,6 @@
 //! The seam to the sending side: which inbound message is the echo of an own send.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -50,6 +51,12 @@ pub trait EchoBook: fmt::Debug + Send + Sync {
     /// `Storage`, as any storage call.
     async fn echo(&self, tenant: &TenantId, app: &App, echo: &EchoCandidate<'_>) -> Result<Option<Echo>>;
 
+    /// Which of these vendor ids may be of own sends. A message without a mark whose id is not among them is none.
+    ///
+    /// # Errors
+    /// `Storage`, as any storage call.
+    async fn own(&self, tenant: &TenantId, app: &App, ids: &[VendorMessageId]) -> Result<HashSet<VendorMessageId>>;
+
     /// The step of an own send that a receipt proves.
     ///
     /// # Errors
@@ -72,6 +79,10 @@ pub struct NoEchoes;
 impl EchoBook for NoEchoes {
     async fn echo(&self, _: &TenantId, _: &App, _: &EchoCandidate<'_>) -> Result<Option<Echo>> {
         Ok(None)
+    }
+
+    async fn own(&self, _: &TenantId, _: &App, _: &[VendorMessageId]) -> Result<HashSet<VendorMessageId>> {
+        Ok(HashSet::new())
     }
 
     async fn receipt(

@@ -239,6 +239,13 @@ impl Line {
         let mut gathered = Gathered::default();
         let mut owners: Vec<&Item> = Vec::new();
         let mut used = 0;
+        let events = works.iter().take(limit).map_while(|work| match work {
+            Work::Event(item) => Some((item.source.as_ref(), &item.inbound)),
+            Work::Aside(..) => None,
+        });
+        if let Err(error) = self.resolver.ask(events, &mut gathered).await {
+            return Attempt { used: 1, outcome: Err(error) };
+        }
         for work in works.iter().take(limit) {
             let Work::Event(item) = work else { break };
             if gathered.must_be_written_before(&item.inbound) || gathered.bytes > self.batch_bytes {

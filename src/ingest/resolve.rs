@@ -42,6 +42,8 @@ pub(super) struct Gathered {
     stepped: HashSet<VendorMessageId>,
     /// Which message of this transaction is which own send.
     claims: HashMap<MessageId, VendorMessageId>,
+    /// The vendor ids among these events that may be of own sends, once they were [asked for](Resolver::ask).
+    own: Option<HashSet<VendorMessageId>>,
 }
 
 impl Gathered {
@@ -68,6 +70,36 @@ impl Gathered {
 }
 
 impl Resolver {
+    /// Asks for all events to be gathered at once which of them may be own sends: asking for each costs more than
+    /// everything else about it.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub(super) async fn ask<'a>(
+        &self,
+        events: impl Iterator<Item = (&'a Source, &'a Inbound)>,
+        gathered: &mut Gathered,
+    ) -> Result<()> {
+        let mut asked: Vec<(&Source, Vec<VendorMessageId>)> = Vec::new();
+        for (source, inbound) in events {
+            let message = match &inbound.data {
+                InboundData::Message(message) => message,
+                InboundData::Offline { message, .. } => message.as_ref(),
+                _ => continue,
+            };
+            match asked.iter_mut().find(|(of, _)| std::ptr::eq(*of, source)) {
+                Some((_, ids)) => ids.push(message.id.clone()),
+                None => asked.push((source, vec![message.id.clone()])),
+            }
+        }
+        let mut own = HashSet::new();
+        for (source, ids) in asked {
+            own.extend(self.echoes.own(&source.address.tenant, &source.address.app, &ids).await?);
+        }
+        gathered.own = Some(own);
+        Ok(())
+    }
+
     /// Adds the drafts and changes of one event. Its place must be settled.
     ///
     /// # Errors
@@ -186,7 +218,9 @@ impl One<'_> {
         gathered: &mut Gathered,
     ) -> Result<()> {
         let from = self.user(&message.from).await?;
-        let echo = self.echo(message, &from, conversation).await?;
+        let stranger =
+            self.inbound.mark.is_none() && gathered.own.as_ref().is_some_and(|own| !own.contains(&message.id));
+        let echo = if stranger { None } else { self.echo(message, &from, conversation).await? };
         let echo = echo.filter(|echo| gathered.claim(echo.message_id, &message.id));
         let own = echo.is_some();
         let (id, client_message_id, key) = match echo {

@@ -1,5 +1,6 @@
 //! The book in which ingest looks up whether a message that came in is the echo of an own send.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
@@ -37,6 +38,10 @@ impl EchoBook for Book {
         };
         metrics::echo(app);
         Ok(Some(Echo { only_if: Some(guard(&leg)), ..self.claim(&leg, echo) }))
+    }
+
+    async fn own(&self, tenant: &TenantId, app: &App, ids: &[VendorMessageId]) -> Result<HashSet<VendorMessageId>> {
+        self.ctx.store.known_vendor_ids(tenant, app, ids).await
     }
 
     async fn receipt(

@@ -14,7 +14,6 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use switchboard_contract::{Error, ErrorKind, Result, SubscriberName, TenantId};
-use tokio::sync::mpsc;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -31,10 +30,11 @@ const SEND_WITHIN: Duration = Duration::from_secs(30);
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// Why a stream ends although its consumer did not ask for it.
 const STOPPING: &str = "the sidecar is stopping";
-/// Answers to acknowledgements that may wait for the peer to read them.
-const ANSWERS: usize = 64;
-/// Small: a thousand idle streams must not cost megabytes.
-const SOCKET_BUFFER: usize = 4 << 10;
+/// Deliveries in one frame, at most.
+const BATCH: usize = 256;
+/// Small: a thousand idle streams must not cost megabytes. A consumer's frames are acknowledgements.
+const READ_BUFFER: usize = 1 << 10;
+const WRITE_BUFFER: usize = 4 << 10;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(open))
@@ -88,11 +88,11 @@ async fn open(
     }
     let upgrade =
         upgrade.map_err(|rejection| Problem::new(rejection.status(), "invalid_input", rejection.body_text()))?;
-    let subscription = hub.stream(&tenant, &name, WorkerOptions::default()).await?;
+    let subscription = hub.stream(&tenant, &name, WorkerOptions { batch: BATCH }).await?;
     let peer = Peer { hub, tenant, name };
     let upgrade = upgrade
-        .read_buffer_size(SOCKET_BUFFER)
-        .write_buffer_size(SOCKET_BUFFER)
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(4 << 20)
         .max_message_size(1 << 20);
     Ok(upgrade.on_upgrade(async move |socket| {
@@ -135,29 +135,26 @@ struct Peer {
 impl Peer {
     async fn run(self, socket: WebSocket, mut subscription: Subscription, stop: tokio_util::sync::CancellationToken) {
         let (mut out, incoming) = socket.split();
-        let (answers, mut answered) = mpsc::channel(ANSWERS);
-        let mut listening = std::pin::pin!(self.listen(incoming, answers));
+        let mut answers = std::pin::pin!(self.answers(incoming));
         let mut states = std::pin::pin!(subscription.states());
         let mut ping = tokio::time::interval(PING_EVERY);
-        let hello = json!({ "recovery": subscription.recovery() }).to_string();
-        let mut sent = send(&mut out, Message::text(hello)).await;
+        let mut next = Some(Message::text(json!({ "recovery": subscription.recovery() }).to_string()));
         let mut farewell = None;
-        while sent {
-            sent = tokio::select! {
+        // Sending stands in one place: the room for it is part of what an idle stream costs.
+        while let Some(message) = next.take()
+            && send(&mut out, message).await
+        {
+            next = tokio::select! {
                 biased;
                 () = stop.cancelled() => {
                     let reason = Utf8Bytes::from_static(STOPPING);
                     farewell = Some(CloseFrame { code: close_code::AWAY, reason });
-                    false
+                    None
                 }
-                () = &mut listening => false,
-                Some(answer) = answered.recv() => send(&mut out, Message::text(answer)).await,
-                Some(state) = states.next() => send(&mut out, Message::text(json!({ "state": state }).to_string())).await,
-                batch = subscription.next_page() => match batch {
-                    Some(batch) => send(&mut out, Message::text(frame(&batch))).await,
-                    None => false,
-                },
-                _ = ping.tick() => send(&mut out, Message::Ping(bytes::Bytes::new())).await,
+                answer = answers.next() => answer.map(Message::text),
+                Some(state) = states.next() => Some(Message::text(json!({ "state": state }).to_string())),
+                batch = subscription.next_page() => batch.map(|batch| Message::text(frame(&batch))),
+                _ = ping.tick() => Some(Message::Ping(bytes::Bytes::new())),
             };
         }
         // A peer that is gone does not hear the good-bye.
@@ -166,23 +163,28 @@ impl Peer {
     }
 
     /// Reads until the peer is gone or silent, and answers what it says in order.
-    async fn listen(&self, mut incoming: stream::SplitStream<WebSocket>, answers: mpsc::Sender<String>) {
-        loop {
-            let Ok(Some(Ok(message))) = tokio::time::timeout(2 * PING_EVERY, incoming.next()).await else { return };
-            let text = match message {
-                Message::Text(text) => text,
-                Message::Close(_) => return,
-                Message::Ping(_) | Message::Pong(_) => continue,
-                Message::Binary(_) => return,
-            };
-            let answer = match serde_json::from_str::<Said>(&text) {
-                Ok(said) => self.heed(said).await.unwrap_or_else(|error| json!({ "error": Problem::from(error) })),
-                Err(error) => json!({ "error": Problem::from(Error::invalid("frame", error)) }),
-            };
-            if answers.send(answer.to_string()).await.is_err() {
-                return;
+    fn answers(&self, incoming: stream::SplitStream<WebSocket>) -> impl Stream<Item = String> + '_ {
+        stream::unfold(incoming, move |mut incoming| async move {
+            loop {
+                let message = tokio::time::timeout(2 * PING_EVERY, incoming.next()).await;
+                let text = match message.ok()??.ok()? {
+                    Message::Text(text) => text,
+                    Message::Ping(_) | Message::Pong(_) => continue,
+                    Message::Close(_) | Message::Binary(_) => return None,
+                };
+                // Most of its time a stream is idle: what it needs to acknowledge need not be kept for it.
+                let answer = Box::pin(self.answer(&text)).await;
+                return Some((answer, incoming));
             }
-        }
+        })
+    }
+
+    async fn answer(&self, text: &str) -> String {
+        let answer = match serde_json::from_str::<Said>(text) {
+            Ok(said) => self.heed(said).await.unwrap_or_else(|error| json!({ "error": Problem::from(error) })),
+            Err(error) => json!({ "error": Problem::from(Error::invalid("frame", error)) }),
+        };
+        answer.to_string()
     }
 
     async fn heed(&self, said: Said) -> Result<serde_json::Value> {
@@ -202,12 +204,7 @@ async fn send(out: &mut stream::SplitSink<WebSocket, Message>, message: Message)
 /// One frame for all deliveries that came together; the events' bytes are copied as they are.
 fn frame(batch: &Batch) -> String {
     let mut frame = b"{\"deliveries\":[".to_vec();
-    for (index, delivery) in batch.deliveries().enumerate() {
-        if index > 0 {
-            frame.push(b',');
-        }
-        frame.extend_from_slice(&delivery.to_json());
-    }
+    batch.write_json(&mut frame);
     frame.extend_from_slice(b"]}");
     // Events were encoded from text and are UTF-8; a damaged one must not take the stream down.
     String::from_utf8(frame).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())

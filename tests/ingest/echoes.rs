@@ -1,5 +1,6 @@
 //! Own sends that come back: one message, whatever overtakes what.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -52,6 +53,10 @@ impl EchoBook for OneSend {
             change: Some(self.step(tenant, SendState::Dispatched, SendState::Accepted)),
             only_if: None,
         }))
+    }
+
+    async fn own(&self, _: &TenantId, _: &App, _: &[VendorMessageId]) -> Result<HashSet<VendorMessageId>> {
+        Ok(HashSet::new())
     }
 
     async fn receipt(
@@ -154,6 +159,10 @@ impl EchoBook for Overtaken {
             change: Some(change),
             only_if: Some(only_if),
         }))
+    }
+
+    async fn own(&self, _: &TenantId, _: &App, _: &[VendorMessageId]) -> Result<HashSet<VendorMessageId>> {
+        Ok(HashSet::new())
     }
 
     async fn receipt(

@@ -45,6 +45,11 @@ impl File {
     pub(crate) async fn open(&self) -> AnyStore {
         Arc::new(self.sqlite().await)
     }
+
+    /// With so many events that may wait for their indexes.
+    pub(crate) async fn open_behind(&self, index_behind: usize) -> AnyStore {
+        Arc::new(SqliteStore::open(SqliteOptions { index_behind, ..self.options() }).await.unwrap())
+    }
 }
 
 pub(crate) fn tenant() -> TenantId {

@@ -13,7 +13,6 @@ mod same;
 mod sqlite;
 mod subscribers;
 mod tables;
-mod throughput;
 mod timelines;
 mod variants;
 
@@ -32,6 +31,17 @@ macro_rules! suite {
             async fn $name() {
                 let file = crate::fixture::File::new();
                 let store = file.open().await;
+                crate::$module::$name(&store).await;
+                switchboard_contract::storage::Store::close(store.as_ref()).await;
+            })*
+        }
+
+        /// With the indexes by conversation close behind the journal, so that the sweep goes on all the time.
+        mod over_sqlite_sweeping {
+            $(#[tokio::test]
+            async fn $name() {
+                let file = crate::fixture::File::new();
+                let store = file.open_behind(2).await;
                 crate::$module::$name(&store).await;
                 switchboard_contract::storage::Store::close(store.as_ref()).await;
             })*

@@ -286,6 +286,11 @@ pub(crate) async fn legs_are_found_by_every_id(store: &AnyStore) {
     assert_eq!(leg.message_id, one.legs[0].message_id);
     assert_eq!(store.leg_by_vendor_id(&tenant(), &App::new("huanxin", "none"), &id).await.unwrap(), None);
     assert_eq!(store.leg_by_vendor_id(&"other".into(), &app(), &id).await.unwrap(), None);
+    let asked = [id.clone(), "unheard".into(), id.clone()];
+    assert_eq!(store.known_vendor_ids(&tenant(), &app(), &asked).await.unwrap(), [id].into());
+    let elsewhere = App::new("huanxin", "none");
+    assert!(store.known_vendor_ids(&tenant(), &elsewhere, &asked).await.unwrap().is_empty());
+    assert!(store.known_vendor_ids(&"other".into(), &app(), &asked).await.unwrap().is_empty());
     assert_eq!(store.leg(&tenant(), MessageId::generate()).await.unwrap(), None);
     let entries = store.read(&tenant(), SHARD, Position(1), 9).await.unwrap();
     let mut event = entries[0].event().unwrap();

@@ -1,9 +1,12 @@
 //! Two implementations, one meaning: whatever is done to both stores, both answer and hold the same.
 
 use proptest::prelude::*;
-use switchboard_contract::storage::{Commit, Draft, LegChange, NewSend, SequenceRange};
+use switchboard_contract::storage::{
+    Commit, Draft, HistoryFilter, HistoryQuery, LegChange, NewSend, PageDirection, SequenceRange,
+};
 use switchboard_contract::{
-    EventKey, KeyClass, MessageId, MessageRef, Origin, Position, SendState, Sequence, Timestamp, VendorMessageId,
+    ConversationId, EventKey, KeyClass, MessageId, MessageRef, Origin, Position, SendState, Sequence, Timestamp,
+    VendorMessageId,
 };
 
 use crate::fixture::{AnyStore, File, SHARD, all, app, direct, id_of, memory, message, recall, tenant};
@@ -124,6 +127,10 @@ async fn compare(one: &AnyStore, other: &AnyStore) {
         let range = SequenceRange { first: Sequence(2), last: Sequence(9) };
         let mine = one.read_conversation(&tenant(), &id, range, 3, true).await;
         assert_eq!(mine.unwrap(), other.read_conversation(&tenant(), &id, range, 3, true).await.unwrap());
+        for direction in [PageDirection::Older, PageDirection::Newer] {
+            let (mine, theirs) = (history(one, &id, direction).await, history(other, &id, direction).await);
+            assert_eq!(mine, theirs, "{direction:?}");
+        }
     }
     let (mine, theirs) = (one.open_legs(&app(), 0, 99).await.unwrap(), other.open_legs(&app(), 0, 99).await.unwrap());
     // Numbers of legs may have gaps; their order may not differ.
@@ -135,19 +142,50 @@ async fn compare(one: &AnyStore, other: &AnyStore) {
     assert_eq!(aside.0, aside.1);
 }
 
+async fn history(store: &AnyStore, conversation: &ConversationId, direction: PageDirection) -> Vec<Position> {
+    let filter = HistoryFilter { bodies: vec!["text".to_owned()], ..HistoryFilter::default() };
+    let mut query = HistoryQuery {
+        tenant: tenant(),
+        conversation: conversation.clone(),
+        direction,
+        after: None,
+        since: None,
+        until: Some(Timestamp(3)),
+        limit: 2,
+        filter,
+    };
+    let mut places = Vec::new();
+    loop {
+        let page = store.page(&query).await.unwrap();
+        places.extend(page.entries.iter().map(|entry| entry.position));
+        query.after = page.next;
+        if query.after.is_none() {
+            return places;
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn i04_i05_both_stores_answer_and_hold_the_same(commits in prop::collection::vec(prop::collection::vec(act(), 1..8), 1..10)) {
+    fn i04_i05_both_stores_answer_and_hold_the_same(
+        commits in prop::collection::vec(prop::collection::vec(act(), 1..8), 1..10),
+        behind in prop_oneof![Just(1_usize), Just(3), Just(20), Just(100)],
+        reopened in 0..12_usize,
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let file = File::new();
-            let (one, other) = (memory(), file.open().await);
+            let (one, mut other) = (memory(), file.open_behind(behind).await);
             let mut legs = Vec::new();
-            for acts in &commits {
+            for (at, acts) in commits.iter().enumerate() {
                 let script = script(acts, &mut legs);
                 assert_eq!(play(&one, &script).await, play(&other, &script).await);
+                if at == reopened {
+                    other.close().await;
+                    other = file.open_behind(behind).await;
+                }
             }
             compare(&one, &other).await;
             other.close().await;

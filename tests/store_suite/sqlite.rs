@@ -237,11 +237,23 @@ async fn i09_what_the_queries_need_is_indexed() {
     let mut connection = options.connect().await.unwrap();
     let plans = [
         ("SELECT json FROM journal WHERE tenant = 1 AND app = 1 AND class = 0 AND key IN ('a', 'b')", "journal_key"),
-        ("SELECT max(sequence) FROM journal WHERE tenant = 1 AND conversation = 1", "journal_sequence"),
+        ("SELECT max(sequence) FROM threads WHERE tenant = 1 AND conversation = 1", "(tenant=? AND conversation=?)"),
         (
-            "SELECT json FROM journal WHERE message IS NOT NULL AND tenant = 1 AND conversation = 1
-             AND (sent_at, sort_key, message) > (1, 'a', x'00') ORDER BY sent_at, sort_key, message LIMIT 9",
-            "journal_history (tenant=? AND conversation=? AND (sent_at,sort_key,message)>(?,?,?))",
+            "SELECT j.json FROM histories h CROSS JOIN journal j ON j.place = h.place
+             WHERE h.tenant = 1 AND h.conversation = 1 AND (h.sent_at, h.sort_key, h.message) > (1, 'a', x'00')
+             ORDER BY h.sent_at, h.sort_key, h.message LIMIT 9",
+            "(tenant=? AND conversation=? AND (sent_at,sort_key,message)>(?,?,?))",
+        ),
+        (
+            "DELETE FROM threads WHERE (tenant, conversation, sequence) IN (SELECT tenant, conversation, sequence
+             FROM journal WHERE place > 1 AND place <= 9 AND conversation IS NOT NULL)",
+            "SEARCH threads USING PRIMARY KEY (tenant=? AND conversation=? AND sequence=?)",
+        ),
+        (
+            "DELETE FROM histories WHERE (tenant, conversation, sent_at, sort_key, message, place) IN
+             (SELECT tenant, conversation, sent_at, sort_key, message, place FROM journal
+              WHERE place > 1 AND place <= 9 AND conversation IS NOT NULL AND message IS NOT NULL)",
+            "SEARCH histories USING PRIMARY KEY (tenant=? AND conversation=? AND sent_at=? AND sort_key=?",
         ),
         ("SELECT json FROM journal WHERE tenant = 1 AND message = x'00'", "journal_message"),
         ("SELECT id FROM legs WHERE app = 1 AND state <= 2 AND id > 5 ORDER BY id LIMIT 9", "legs_open"),

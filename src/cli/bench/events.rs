@@ -10,7 +10,7 @@ use switchboard_contract::{
 use super::callbacks::{APP, BODY};
 
 /// Characters of a message's text, so that its event is about as large as one made of a callback here.
-const TEXT: usize = 200;
+pub(super) const TEXT: usize = 200;
 /// Milliseconds at which the first message was sent.
 const EPOCH: i64 = 1_795_000_000_000;
 
@@ -38,19 +38,27 @@ impl Events {
         }
     }
 
+    /// With texts of so many characters.
+    pub(super) fn with_text(mut self, characters: usize) -> Self {
+        self.text = "x".repeat(characters);
+        self
+    }
+
     /// The next `size` messages, to be written at once.
     pub(super) fn commit(&mut self, size: usize) -> Commit {
         Commit { drafts: (0..size).map(|_| self.draft()).collect(), ..Commit::default() }
     }
 
-    fn draft(&mut self) -> Draft {
+    /// The next message.
+    pub(super) fn draft(&mut self) -> Draft {
         let number = self.next;
         self.next += 1;
         // A step that shares no factor with any likely number of conversations visits all of them before it comes
         // back to one, as traffic does.
         let pair = number.wrapping_mul(7_919) % self.users;
         let (from, to) = (UserId::from(format!("u{:07}", pair * 2)), UserId::from(format!("u{:07}", pair * 2 + 1)));
-        let vendor_id = VendorMessageId::from((1_500_000_000_000_000_000 + number).to_string());
+        // Below those of callbacks, which may be journalled in the same store.
+        let vendor_id = VendorMessageId::from((1_400_000_000_000_000_000 + number).to_string());
         let at = Timestamp(EPOCH + i64::try_from(number).unwrap_or(0));
         Draft {
             key: EventKey::message(&vendor_id),

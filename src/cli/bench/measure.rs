@@ -1,11 +1,13 @@
 //! Alternating rounds, medians, bars.
 
-use std::path::PathBuf;
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use switchboard_contract::{Error, ErrorKind, Result};
+use tempfile::TempDir;
 
 use super::delay::SlowDisk;
 use super::machine::{Cores, Machine};
@@ -21,6 +23,56 @@ pub(super) struct Settings {
     pub(super) store_rows: u64,
     /// Where files are made.
     pub(super) dir: PathBuf,
+    /// Whether only the way is tried, with the smallest sizes: the figures mean nothing.
+    pub(super) quick: bool,
+}
+
+/// How much of everything.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// Keep-alive connections of the load generator.
+    pub(super) connections: usize,
+    /// Subscribers of one event.
+    pub(super) subscribers: usize,
+    /// Idle streams.
+    pub(super) streams: usize,
+    /// Conversations a server has to know.
+    pub(super) known: u64,
+    /// Messages to read again.
+    pub(super) replayed: u64,
+    /// Messages journalled before measuring begins, so that the indexes are as far behind as they may be.
+    pub(super) warm_rows: u64,
+    /// Posted or read before measuring begins.
+    pub(super) warm: Duration,
+    /// What a process may still let go of after its streams are open.
+    pub(super) settle: Duration,
+    /// Room of an inbox.
+    pub(super) inbox_mib: u64,
+}
+
+impl Sizes {
+    const FULL: Self = Self {
+        connections: 64,
+        subscribers: 300,
+        streams: 1000,
+        known: 1_000_000,
+        replayed: 200_000,
+        warm_rows: 120_000,
+        warm: Duration::from_millis(500),
+        settle: Duration::from_secs(3),
+        inbox_mib: 1024,
+    };
+    const QUICK: Self = Self {
+        connections: 4,
+        subscribers: 5,
+        streams: 5,
+        known: 500,
+        replayed: 500,
+        warm_rows: 300,
+        warm: Duration::from_millis(200),
+        settle: Duration::from_millis(100),
+        inbox_mib: 64,
+    };
 }
 
 /// Everything the suites share.
@@ -29,23 +81,30 @@ pub(super) struct Bench {
     pub(super) settings: Settings,
     pub(super) machine: Machine,
     pub(super) cores: Cores,
-    slow_disk: std::cell::OnceCell<SlowDisk>,
+    pub(super) sizes: Sizes,
+    slow_disk: OnceCell<SlowDisk>,
+    large: OnceCell<TempDir>,
 }
 
 impl Bench {
     pub(super) fn new(settings: Settings) -> Result<Self> {
         let machine = Machine::look(&settings.dir)?;
         let cores = Cores::choose();
-        Ok(Self { settings, machine, cores, slow_disk: std::cell::OnceCell::new() })
+        let sizes = if settings.quick { Sizes::QUICK } else { Sizes::FULL };
+        Ok(Self { settings, machine, cores, sizes, slow_disk: OnceCell::new(), large: OnceCell::new() })
     }
 
     /// How long one measurement takes, without its warming up.
     pub(super) fn run_time(&self, default_seconds: u64) -> Duration {
-        Duration::from_secs(self.settings.seconds.unwrap_or(default_seconds))
+        match self.settings.seconds {
+            Some(seconds) => Duration::from_secs(seconds),
+            None if self.settings.quick => Duration::from_millis(1000),
+            None => Duration::from_secs(default_seconds),
+        }
     }
 
     /// A directory that goes when it is dropped.
-    pub(super) fn scratch(&self) -> Result<tempfile::TempDir> {
+    pub(super) fn scratch(&self) -> Result<TempDir> {
         tempfile::Builder::new()
             .prefix("switchboard-bench-")
             .tempdir_in(&self.settings.dir)
@@ -59,6 +118,16 @@ impl Bench {
         }
         let made = SlowDisk::compile(self.scratch()?)?;
         Ok(self.slow_disk.get_or_init(|| made))
+    }
+
+    /// The large store, made by `fill` when it is first asked for. What is measured over it adds little to it.
+    pub(super) fn large(&self, fill: impl FnOnce(&Path) -> Result<()>) -> Result<&Path> {
+        if let Some(made) = self.large.get() {
+            return Ok(made.path());
+        }
+        let dir = self.scratch()?;
+        fill(dir.path())?;
+        Ok(self.large.get_or_init(|| dir).path())
     }
 
     /// Runs every side once in each round, in their order.
@@ -162,9 +231,8 @@ impl Rounds {
     /// Two numbers of each round beside one another.
     pub(super) fn compare_with(&self, of: impl Fn(&[&Figure]) -> (f64, f64)) -> Comparison {
         let rounds = self.0.first().map_or(0, Vec::len);
-        let both: Vec<(f64, f64)> = (0..rounds)
-            .map(|round| of(&self.0.iter().map(|side| &side[round]).collect::<Vec<_>>()))
-            .collect();
+        let both: Vec<(f64, f64)> =
+            (0..rounds).map(|round| of(&self.0.iter().map(|side| &side[round]).collect::<Vec<_>>())).collect();
         let ratios: Vec<f64> = both.iter().map(|(ours, raw)| ours / raw.max(f64::EPSILON)).collect();
         Comparison {
             ours: median(both.iter().map(|(ours, _)| *ours).collect()),

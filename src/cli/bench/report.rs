@@ -27,11 +27,17 @@ pub(super) fn print(bench: &Bench, findings: &[Finding], as_json: bool) -> Resul
         bench.settings.pairs,
         if machine.pinned { "" } else { "; nothing pinned: there is no taskset here" },
     ));
+    if bench.settings.quick {
+        print_line("a quick run: these figures mean nothing");
+    }
     if machine.build == "debug" {
         print_line("a debug build: these figures mean nothing");
     }
     if machine.load > 0.5 {
-        print_line(format_args!("the machine was not idle (load {:.1}): figures are too low, ratios unsteady", machine.load));
+        print_line(format_args!(
+            "the machine was not idle (load {:.1}): figures are too low, ratios unsteady",
+            machine.load
+        ));
     }
     if matches!(machine.file_system.as_str(), "tmpfs" | "ramfs") {
         print_line("the files are in memory: an fsync costs nothing here; choose a disk with --dir");
@@ -51,12 +57,8 @@ pub(super) fn print(bench: &Bench, findings: &[Finding], as_json: bool) -> Resul
 fn line(finding: &Finding, width: usize, against: usize) -> String {
     let comparison = &finding.comparison;
     let (ours, raw) = (number(comparison.ours), number(comparison.raw));
-    let ratio = format!(
-        "{:>7} ({}–{})",
-        percent(comparison.ratio),
-        percent(comparison.lowest),
-        percent(comparison.highest)
-    );
+    let ratio =
+        format!("{:>7} ({}–{})", percent(comparison.ratio), percent(comparison.lowest), percent(comparison.highest));
     let verdict = match (finding.verdict, finding.bar) {
         (Some(verdict), Some(bar)) => format!("{:<7} {}", word(verdict), required(bar)),
         _ => String::new(),

@@ -1,5 +1,6 @@
 //! The echo of an own send, taken in by the real way in, against the dispatcher that processes the reply meanwhile.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,10 @@ impl EchoBook for Slow {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Ok(answer)
+    }
+
+    async fn own(&self, tenant: &TenantId, app: &App, ids: &[VendorMessageId]) -> Result<HashSet<VendorMessageId>> {
+        self.book.own(tenant, app, ids).await
     }
 
     async fn receipt(

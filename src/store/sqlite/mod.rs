@@ -7,10 +7,13 @@
 //! A file belongs to one process at a time. Trimming removes rows from journal and history alike, and with them what
 //! dedupe knows: an event that comes again from a source reaching further back than the journal counts as new.
 
+mod behind;
 mod error;
+pub(crate) mod head;
 mod lock;
 mod options;
 mod read;
+mod recent;
 mod schema;
 mod sql;
 mod writer;
@@ -30,6 +33,7 @@ use tokio::task::JoinHandle;
 
 use error::failed;
 pub use options::{SqliteOptions, Synchronous};
+use recent::Recent;
 pub use schema::MigrationStep;
 use writer::{Command, Errand, Writer};
 
@@ -46,10 +50,11 @@ struct Inner {
     commands: RwLock<Option<mpsc::Sender<Command>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     listeners: Listeners,
+    behind: behind::Shared,
     /// Numbers never change once they are written, so what is found may be remembered.
     streams: moka::sync::Cache<(TenantId, Shard), i64>,
     apps: moka::sync::Cache<i64, Arc<App>>,
-    conversations: moka::sync::Cache<i64, ConversationId>,
+    conversations: Mutex<Recent<i64, ConversationId>>,
 }
 
 impl SqliteStore {
@@ -76,16 +81,18 @@ impl SqliteStore {
             .map_err(failed("open"))?;
         let (sender, commands) = mpsc::channel(options.queue.max(1));
         let listeners = Listeners::default();
-        let writer = Writer::new(connection, lock, &options, Arc::clone(&listeners)).await?;
+        let behind = behind::Shared::default();
+        let writer = Writer::new(connection, lock, &options, Arc::clone(&listeners), Arc::clone(&behind)).await?;
         let writer = tokio::spawn(writer.run(commands));
         Ok(Self(Arc::new(Inner {
             readers,
             commands: RwLock::new(Some(sender)),
             writer: Mutex::new(Some(writer)),
             listeners,
+            behind,
             streams: moka::sync::Cache::new(4096),
             apps: moka::sync::Cache::new(1024),
-            conversations: moka::sync::Cache::new(16_384),
+            conversations: Mutex::new(Recent::new(32_768)),
         })))
     }
 

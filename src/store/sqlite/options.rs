@@ -36,6 +36,9 @@ pub struct SqliteOptions {
     pub queue: usize,
     /// Conversations whose last number is kept at hand: 100,000, about 150 bytes each.
     pub conversations: usize,
+    /// Events whose place in their conversation is kept at hand before it is written to the file, many of a
+    /// conversation at once: 100,000, up to 200 bytes each. Fewer make appending dearer as the journal grows.
+    pub index_behind: usize,
     /// When a commit counts as durable.
     pub synchronous: Synchronous,
     /// The write-ahead log is folded into the file when it has grown to about this size. 32 MiB.
@@ -59,6 +62,7 @@ impl Default for SqliteOptions {
             max_batch: 1024,
             queue: 1024,
             conversations: 100_000,
+            index_behind: 100_000,
             synchronous: Synchronous::Full,
             wal_bytes: 32 << 20,
             max_bytes: None,

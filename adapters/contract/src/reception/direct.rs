@@ -159,6 +159,10 @@ impl Direct {
 
     #[inline]
     fn drop_acked(&mut self) {
+        if self.out == 0 && self.sent == self.slots.len() {
+            self.slots.clear();
+            self.sent = 0;
+        }
         while self.slots.front().is_some_and(|slot| slot.acked) {
             self.slots.pop_front();
             self.sent = self.sent.saturating_sub(1);

@@ -1,5 +1,6 @@
 //! Sends that are not finished, and what became of those that are.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -262,6 +263,25 @@ pub trait Outbox: Send + Sync {
     /// # Errors
     /// `Storage`.
     async fn leg_by_vendor_id(&self, tenant: &TenantId, app: &App, id: &VendorMessageId) -> Result<Option<Leg>>;
+
+    /// Those of these ids by which the vendor knows a leg: the same as asking for each, in one go.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn known_vendor_ids(
+        &self,
+        tenant: &TenantId,
+        app: &App,
+        ids: &[VendorMessageId],
+    ) -> Result<HashSet<VendorMessageId>> {
+        let mut known = HashSet::new();
+        for id in ids {
+            if self.leg_by_vendor_id(tenant, app, id).await?.is_some() {
+                known.insert(id.clone());
+            }
+        }
+        Ok(known)
+    }
 
     /// The send under this client key.
     ///

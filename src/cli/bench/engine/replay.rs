@@ -15,6 +15,9 @@ use crate::clock::SystemClock;
 use crate::hub::{Hub, HubConfig, WorkerOptions};
 use crate::store::sqlite::SqliteStore;
 
+/// Events of a page: a subscriber that has much to catch up on asks for more than the default.
+pub(in crate::cli::bench) const PAGE: u32 = 1024;
+
 /// From the opening of the stream to the durable acknowledgement of the last event.
 pub(in crate::cli::bench) async fn run(dir: &Path) -> Result<Figure> {
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(options(dir)).await?);
@@ -22,10 +25,11 @@ pub(in crate::cli::bench) async fn run(dir: &Path) -> Result<Figure> {
     let tail = store.tail(&tenant, Shard(0)).await?.0;
     let hub = Hub::open(HubConfig::default(), store.clone(), Arc::new(SystemClock)).await?;
     let name = SubscriberName::from(format!("replay-{}", EventId::generate()));
-    hub.put(&tenant, &name, SubscriberSpec::default()).await?;
+    let spec = SubscriberSpec { page_size: PAGE, max_in_flight: 4 * PAGE, ..SubscriberSpec::default() };
+    hub.put(&tenant, &name, spec).await?;
     let acknowledged = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();
-    let subscription = hub.stream(&tenant, &name, WorkerOptions { batch: 256 }).await?;
+    let subscription = hub.stream(&tenant, &name, WorkerOptions { batch: PAGE as usize }).await?;
     acknowledge(subscription, Arc::clone(&acknowledged), tail).await?;
     let (count, took) = (acknowledged.load(Ordering::Relaxed), begun.elapsed());
     hub.remove(&tenant, &name).await?;

@@ -44,8 +44,12 @@ pub(in crate::cli::bench) struct Serve {
     pub(in crate::cli::bench) streams: usize,
     /// Whether messages are journalled as fast as the slowest stream reads; the meter hears how much.
     pub(in crate::cli::bench) publish: bool,
-    /// Conversations to append to before anything else.
+    /// Messages to append before anything else.
     pub(in crate::cli::bench) touch: u64,
+    /// Conversations they are spread over; as many as everywhere when 0.
+    pub(in crate::cli::bench) over: u64,
+    /// Room for callbacks that are not journalled; 256 MiB when 0.
+    pub(in crate::cli::bench) inbox_mib: u64,
 }
 
 impl Serve {
@@ -57,7 +61,7 @@ impl Serve {
     fn config(&self) -> Result<Config> {
         let (dir, mut text) = (self.dir.display(), String::new());
         // An inbox that is only filled must hold a whole measurement.
-        let inbox_mib = if self.journal { 256 } else { 1024 };
+        let inbox_mib = if self.journal || self.inbox_mib == 0 { 256 } else { self.inbox_mib };
         let written = write!(
             text,
             "[server]\nlisten = '127.0.0.1:0'\nmax_streams_per_token = 4096\n\
@@ -81,10 +85,7 @@ fn provider(vendor: Vendor, text: &mut String) -> std::fmt::Result {
         Vendor::Huanxin => format!("client_id = 'c'\nclient_secret = 'c'\ncallback_secret = '{SECRET}'"),
         Vendor::RongCloud => format!("app_secret = '{SECRET}'"),
     };
-    writeln!(
-        text,
-        "[providers.{kind}]\nkind = '{kind}'\napp_key = '{APP}'\nbase_url = 'http://127.0.0.1:9'\n{secrets}"
-    )
+    writeln!(text, "[providers.{kind}]\nkind = '{kind}'\napp_key = '{APP}'\nbase_url = 'http://127.0.0.1:9'\n{secrets}")
 }
 
 /// Serves until told to stop.
@@ -96,7 +97,7 @@ pub(in crate::cli::bench) async fn run(serve: Serve) -> Result<Figure> {
     if !serve.journal {
         switchboard.ingest().pause();
     }
-    touch(&switchboard, serve.touch).await?;
+    touch(&switchboard, serve.touch, if serve.over == 0 { CONVERSATIONS } else { serve.over }).await?;
     let tenant = TenantId::default();
     for number in 0..serve.streams {
         let name = SubscriberName::from(format!("s{number}"));
@@ -123,11 +124,11 @@ pub(in crate::cli::bench) async fn run(serve: Serve) -> Result<Figure> {
     Ok(Figure::default())
 }
 
-/// Appends one message to each of so many conversations.
-async fn touch(switchboard: &Switchboard, conversations: u64) -> Result<()> {
+/// Appends so many messages, spread over so many conversations.
+async fn touch(switchboard: &Switchboard, messages: u64, conversations: u64) -> Result<()> {
     let tail = switchboard.store().tail(&TenantId::default(), switchboard_contract::Shard(0)).await?;
     let mut events = Events::new(tail.0, conversations);
-    let mut left = conversations;
+    let mut left = messages;
     while left > 0 {
         let size = left.min(1024);
         switchboard.store().commit(events.commit(usize::try_from(size).unwrap_or(1))).await?;

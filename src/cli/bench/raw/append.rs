@@ -37,13 +37,19 @@ pub(in crate::cli::bench) fn run(source: &Path, dir: &Path, batch: usize) -> Res
             db.execute(&insert, params_from_iter(row)).map_err(&fail)?;
         }
     }
+    // What we had put into the indexes by conversation by then, all in the order of their keys.
+    let indexes = [
+        read(&from, "threads", "tenant, conversation, sequence")?,
+        read(&from, "histories", "tenant, conversation, sent_at, sort_key, message, place")?,
+    ];
+    let batches = journal.rows.len().div_ceil(batch).max(1);
     let conversation = column(&journal, "conversation");
     let mut known: HashSet<i64> = HashSet::new();
     let of_conversation: HashMap<i64, &Vec<Value>> =
         conversations.rows.iter().filter_map(|row| Some((integer(row.first()?)?, row))).collect();
 
     let (mut took, mut fresh) = (Duration::ZERO, 0);
-    for (rows, raws) in journal.rows.chunks(batch).zip(raws.rows.chunks(batch)) {
+    for (at, (rows, raws)) in journal.rows.chunks(batch).zip(raws.rows.chunks(batch)).enumerate() {
         let new: Vec<Vec<Value>> = rows
             .iter()
             .filter_map(|row| integer(&row[conversation]))
@@ -55,6 +61,10 @@ pub(in crate::cli::bench) fn run(source: &Path, dir: &Path, batch: usize) -> Res
         write(&transaction, "conversations", &conversations.columns, &new)?;
         fresh += appended(&transaction, &journal.columns, rows)?;
         write(&transaction, "raws", &raws_columns(), raws)?;
+        for (name, table) in ["threads", "histories"].into_iter().zip(&indexes) {
+            let share = |at: usize| table.rows.len() * at / batches;
+            write(&transaction, name, &table.columns, &table.rows[share(at)..share(at + 1)])?;
+        }
         transaction.execute("UPDATE streams SET tail = tail + ?", [rows.len() as i64]).map_err(&fail)?;
         transaction.commit().map_err(&fail)?;
         took += begun.elapsed();
@@ -116,8 +126,7 @@ fn copy_schema(from: &Connection, to: &Connection) -> Result<()> {
     let mut statement = from
         .prepare("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid")
         .map_err(&fail)?;
-    let texts: Vec<String> =
-        statement.query_map([], |row| row.get(0)).and_then(Iterator::collect).map_err(&fail)?;
+    let texts: Vec<String> = statement.query_map([], |row| row.get(0)).and_then(Iterator::collect).map_err(&fail)?;
     texts.iter().try_for_each(|text| to.execute_batch(text).map_err(&fail))
 }
 

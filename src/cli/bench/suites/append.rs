@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use switchboard_contract::Result;
 
-use super::{alone, fill, millis};
-use crate::cli::bench::callbacks::CONVERSATIONS;
+use super::{alone, large, millis};
 use crate::cli::bench::child::Place;
 use crate::cli::bench::engine::append::{Append, options};
 use crate::cli::bench::measure::{Bench, Figure, Finding, Side};
@@ -38,7 +37,7 @@ fn against_the_driver(bench: &Bench, batch: usize, name: &str) -> Result<Finding
         &mut [
             Side::new("ours", || {
                 let dir = bench.scratch()?;
-                let figure = appended(dir.path(), batch, here, run)?;
+                let figure = appended(dir.path(), batch, 0, here, run)?;
                 written.replace(Some(dir));
                 Ok(figure)
             }),
@@ -56,26 +55,25 @@ fn against_the_driver(bench: &Bench, batch: usize, name: &str) -> Result<Finding
 fn over_a_large_store(bench: &Bench) -> Result<Finding> {
     let (rows, run) = (bench.settings.store_rows, bench.run_time(3));
     let (name, here) = (format!("append over {rows} messages"), Place::Measured(&bench.cores));
-    let large = bench.scratch()?;
-    fill(&name, large.path(), rows, CONVERSATIONS)?;
+    let (large, warm) = (large(bench, &name)?, bench.sizes.warm_rows);
     let rounds = bench.alternate(
         &name,
         &mut [
-            Side::new("large", || appended(large.path(), BATCH, here, run)),
+            Side::new("large", || appended(large, BATCH, warm, here, run)),
             Side::new("empty", || {
                 let dir = bench.scratch()?;
-                appended(dir.path(), BATCH, here, run)
+                appended(dir.path(), BATCH, warm, here, run)
             }),
         ],
     )?;
-    let cache = options(large.path()).cache_bytes >> 20;
+    let cache = options(large).cache_bytes >> 20;
     Ok(Finding::new(&name, "1/s", "an empty store", rounds.compare(0, 1))
         .at_least(0.6, Some(0.8))
         .note(format!("{BATCH} in a transaction; {cache} MiB for cached pages")))
 }
 
-/// Events committed one batch after another.
-pub(super) fn appended(dir: &Path, batch: usize, place: Place<'_>, run: Duration) -> Result<Figure> {
-    let role = Role::Append(Append { dir: dir.to_owned(), batch, run_ms: millis(run) });
+/// Events committed one batch after another, the first `warm` of them unmeasured.
+pub(super) fn appended(dir: &Path, batch: usize, warm: u64, place: Place<'_>, run: Duration) -> Result<Figure> {
+    let role = Role::Append(Append { dir: dir.to_owned(), batch, warm, run_ms: millis(run) });
     alone(&role, place, run * 3)
 }

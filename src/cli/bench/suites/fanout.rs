@@ -7,14 +7,12 @@ use crate::cli::bench::child::Place;
 use crate::cli::bench::measure::{Bench, Finding, Side};
 use crate::cli::bench::role::Role;
 
-/// Subscribers of one event.
-pub(super) const SUBSCRIBERS: usize = 300;
 /// Bytes of an event, for the raw ways.
 const BYTES: usize = 700;
 
 pub(in crate::cli::bench) fn run(bench: &Bench) -> Result<Vec<Finding>> {
     let (run, here) = (bench.run_time(3), Place::Measured(&bench.cores));
-    let (subscribers, bytes, run_ms) = (SUBSCRIBERS, BYTES, millis(run));
+    let (subscribers, bytes, run_ms) = (bench.sizes.subscribers, BYTES, millis(run));
     let rounds = bench.alternate(
         "fanout",
         &mut [
@@ -23,10 +21,11 @@ pub(in crate::cli::bench) fn run(bench: &Bench) -> Result<Vec<Finding>> {
             Side::new("a channel each", || alone(&Role::RawChannels { subscribers, bytes, run_ms }, here, run)),
         ],
     )?;
+    let name = format!("fanout to {subscribers}");
     Ok(vec![
-        Finding::new("fanout to 300", "1/s", "shared log with cursors", rounds.compare(0, 1))
+        Finding::new(&name, "1/s", "shared log with cursors", rounds.compare(0, 1))
             .at_least(0.25, Some(0.5))
             .note("deliveries, each acknowledged; the raw ways acknowledge nothing"),
-        Finding::new("fanout to 300", "1/s", "one channel for each", rounds.compare(0, 2)).at_least(1.0, None),
+        Finding::new(&name, "1/s", "one channel for each", rounds.compare(0, 2)).at_least(1.0, None),
     ])
 }

@@ -1,20 +1,13 @@
 //! `memory`: what a million conversations and a thousand idle streams cost a running sidecar.
 
-use std::time::Duration;
-
 use switchboard_contract::Result;
 
-use super::{PATIENCE, fill};
+use super::{PATIENCE, SHORT, fill};
 use crate::cli::bench::child::{Child, Place};
 use crate::cli::bench::engine::serve::{STREAM_PATH, Serve, TOKEN};
 use crate::cli::bench::measure::{Bench, Comparison, Figure, Finding, Side, progress};
 use crate::cli::bench::role::Role;
 use crate::cli::bench::sockets::Sockets;
-
-const CONVERSATIONS: u64 = 1_000_000;
-const STREAMS: usize = 1000;
-/// What a process may still let go of after its streams are open.
-const SETTLE: Duration = Duration::from_secs(3);
 
 pub(in crate::cli::bench) fn run(bench: &Bench) -> Result<Vec<Finding>> {
     let mut findings = vec![with_many_conversations(bench)?];
@@ -24,7 +17,7 @@ pub(in crate::cli::bench) fn run(bench: &Bench) -> Result<Vec<Finding>> {
             Side::new("ours", || {
                 let dir = bench.scratch()?;
                 let server = Child::start(
-                    &Role::Serve(Serve { streams: STREAMS, journal: true, ..Serve::at(dir.path()) }),
+                    &Role::Serve(Serve { streams: bench.sizes.streams, journal: true, ..Serve::at(dir.path()) }),
                     Place::Measured(&bench.cores),
                 )?;
                 idle(bench, server).map(|(_, each)| each)
@@ -44,15 +37,16 @@ pub(in crate::cli::bench) fn run(bench: &Bench) -> Result<Vec<Finding>> {
 /// The server has appended to every conversation itself, so that whatever it remembers of them it remembers.
 fn with_many_conversations(bench: &Bench) -> Result<Finding> {
     let dir = bench.scratch()?;
-    fill("memory", dir.path(), CONVERSATIONS, CONVERSATIONS)?;
+    let (known, streams) = (bench.sizes.known, bench.sizes.streams);
+    fill("memory", dir.path(), known, known, SHORT)?;
     let bar = progress("memory", 1);
     bar.set_message("touching every conversation");
-    let serve = Serve { streams: STREAMS, journal: true, touch: CONVERSATIONS, ..Serve::at(dir.path()) };
+    let serve = Serve { streams, journal: true, touch: known, over: known, ..Serve::at(dir.path()) };
     let server = Child::start(&Role::Serve(serve), Place::Measured(&bench.cores))?;
     let (whole, _) = idle(bench, server)?;
     bar.finish_and_clear();
     let comparison = Comparison::with_limit(whole.rate, 256.0);
-    Ok(Finding::new("1M conversations, 1000 idle streams", "MiB", "256 MiB", comparison)
+    Ok(Finding::new(&format!("{known} conversations, {streams} idle streams"), "MiB", "256 MiB", comparison)
         .at_most_that()
         .note("resident memory; each conversation appended to by this very process; once, not in rounds"))
 }
@@ -61,13 +55,13 @@ fn with_many_conversations(bench: &Bench) -> Result<Finding> {
 fn idle(bench: &Bench, server: Child) -> Result<(Figure, Figure)> {
     // A million appends come before a server with that many conversations is ready.
     let ready = server.ready(PATIENCE * 5)?;
-    std::thread::sleep(SETTLE);
+    std::thread::sleep(bench.sizes.settle);
     let before = server.rss_kib()?;
     let sockets = Sockets {
         address: ready.address,
         path: STREAM_PATH.to_owned(),
         token: TOKEN.to_owned(),
-        connections: STREAMS,
+        connections: bench.sizes.streams,
         acknowledge: false,
         progress: None,
         warm_ms: 0,
@@ -75,11 +69,11 @@ fn idle(bench: &Bench, server: Child) -> Result<(Figure, Figure)> {
     };
     let reader = Child::start(&Role::Sockets(sockets), Place::Driving(&bench.cores))?;
     reader.ready(PATIENCE)?;
-    std::thread::sleep(SETTLE);
+    std::thread::sleep(bench.sizes.settle);
     let after = server.rss_kib()?;
     reader.stop(PATIENCE)?;
     drop(server);
-    let each = after.saturating_sub(before) as f64 / STREAMS as f64;
+    let each = after.saturating_sub(before) as f64 / bench.sizes.streams as f64;
     let whole = Figure { rate: after as f64 / 1024.0, rss_kib: after, ..Figure::default() };
     Ok((whole, Figure { rate: each, rss_kib: after, ..Figure::default() }))
 }

@@ -8,8 +8,8 @@ use switchboard_contract::Result;
 
 use super::append::{BATCH, appended};
 use super::ingest::received;
-use super::{PATIENCE, fill, post};
-use crate::cli::bench::callbacks::{CONVERSATIONS, Vendor};
+use super::{PATIENCE, large, post};
+use crate::cli::bench::callbacks::Vendor;
 use crate::cli::bench::child::{Child, Place};
 use crate::cli::bench::engine::append::options;
 use crate::cli::bench::engine::serve::Serve;
@@ -45,7 +45,7 @@ fn against_its_parts(bench: &Bench, vendor: Vendor) -> Result<Finding> {
             Side::new("ingest", || received(bench, vendor, here, part, false)),
             Side::new("append", || {
                 let dir = bench.scratch()?;
-                appended(dir.path(), BATCH, here, part)
+                appended(dir.path(), BATCH, bench.sizes.warm_rows, here, part)
             }),
         ],
     )?;
@@ -60,20 +60,19 @@ fn against_its_parts(bench: &Bench, vendor: Vendor) -> Result<Finding> {
 fn over_a_large_store(bench: &Bench) -> Result<Finding> {
     let (rows, run) = (bench.settings.store_rows, bench.run_time(60).min(Duration::from_secs(10)));
     let name = format!("pipeline over {rows} messages");
-    // One large store serves all rounds: callbacks of each round have their own ids and add little to it.
-    let large = bench.scratch()?;
-    fill(&name, large.path(), rows, CONVERSATIONS)?;
+    // Callbacks of each round have ids of their own.
+    let large = large(bench, &name)?;
     let rounds = bench.alternate(
         &name,
         &mut [
-            Side::new("large", || delivered(bench, large.path(), Vendor::RongCloud, run)),
+            Side::new("large", || delivered(bench, large, Vendor::RongCloud, run)),
             Side::new("empty", || {
                 let dir = bench.scratch()?;
                 delivered(bench, dir.path(), Vendor::RongCloud, run)
             }),
         ],
     )?;
-    let cache = options(large.path()).cache_bytes >> 20;
+    let cache = options(large).cache_bytes >> 20;
     Ok(Finding::new(&name, "1/s", "an empty store", rounds.compare(0, 1))
         .at_least(0.6, Some(0.8))
         .note(format!("{cache} MiB for cached pages")))
@@ -81,7 +80,7 @@ fn over_a_large_store(bench: &Bench) -> Result<Finding> {
 
 /// Callbacks posted as fast as an acknowledging subscriber takes them.
 fn delivered(bench: &Bench, dir: &Path, vendor: Vendor, run: Duration) -> Result<Figure> {
-    let serve = Serve { journal: true, subscriber: true, ..Serve::at(dir) };
+    let serve = Serve { journal: true, subscriber: true, touch: bench.sizes.warm_rows, ..Serve::at(dir) };
     let server = Child::start(&Role::Serve(serve), Place::Measured(&bench.cores))?;
     let ready = server.ready(PATIENCE)?;
     let delivered = ready.meter.map(|meter| Delivered { meter, window: WINDOW });

@@ -4,8 +4,7 @@ use std::cell::Cell;
 
 use switchboard_contract::Result;
 
-use super::fanout::SUBSCRIBERS;
-use super::{PATIENCE, WARM, millis};
+use super::{PATIENCE, millis};
 use crate::cli::bench::child::{Child, Place};
 use crate::cli::bench::engine::serve::{STREAM_PATH, Serve, TOKEN};
 use crate::cli::bench::measure::{Bench, Figure, Finding, Side};
@@ -13,6 +12,7 @@ use crate::cli::bench::role::Role;
 use crate::cli::bench::sockets::Sockets;
 
 pub(in crate::cli::bench) fn run(bench: &Bench) -> Result<Vec<Finding>> {
+    let subscribers = bench.sizes.subscribers;
     // The raw side sends frames as large as ours.
     let payload = Cell::new(0);
     let rounds = bench.alternate(
@@ -20,18 +20,18 @@ pub(in crate::cli::bench) fn run(bench: &Bench) -> Result<Vec<Finding>> {
         &mut [
             Side::new("ours", || {
                 let dir = bench.scratch()?;
-                let serve = Serve { streams: SUBSCRIBERS, publish: true, ..Serve::at(dir.path()) };
+                let serve = Serve { streams: subscribers, publish: true, ..Serve::at(dir.path()) };
                 let figure = streamed(bench, &Role::Serve(serve), true)?;
                 payload.set(usize::try_from(figure.payload).unwrap_or(0));
                 Ok(figure)
             }),
             Side::new("raw log", || {
-                streamed(bench, &Role::RawSockets { connections: SUBSCRIBERS, bytes: payload.get() }, false)
+                streamed(bench, &Role::RawSockets { connections: subscribers, bytes: payload.get() }, false)
             }),
         ],
     )?;
     Ok(vec![
-        Finding::new("ws to 300", "1/s", "raw pre-encoded log", rounds.compare(0, 1))
+        Finding::new(&format!("ws to {subscribers}"), "1/s", "raw pre-encoded log", rounds.compare(0, 1))
             .at_least(0.20, Some(0.5))
             .note(format!("{} bytes a delivery; ours acknowledged, the raw ones not", payload.get())),
     ])
@@ -45,10 +45,10 @@ fn streamed(bench: &Bench, server: &Role, ours: bool) -> Result<Figure> {
         address: ready.address,
         path: STREAM_PATH.to_owned(),
         token: TOKEN.to_owned(),
-        connections: SUBSCRIBERS,
+        connections: bench.sizes.subscribers,
         acknowledge: ours,
         progress: ready.meter,
-        warm_ms: millis(WARM),
+        warm_ms: millis(bench.sizes.warm),
         run_ms: millis(run),
     };
     let reader = Child::start(&Role::Sockets(sockets), Place::Driving(&bench.cores))?;

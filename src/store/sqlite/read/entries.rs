@@ -6,17 +6,17 @@ use std::sync::Arc;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use switchboard_contract::storage::Entry;
-use switchboard_contract::{App, ConversationId, MessageId, Result, Sequence, Shard, Timestamp, Topic};
+use switchboard_contract::{App, ConversationId, MessageId, Position, Result, Sequence, Shard, Timestamp};
 
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::error::{damaged, failed};
-use crate::store::sqlite::sql::{Bulk, Values, unsigned};
-use crate::store::sqlite::writer::position_of;
+use crate::store::sqlite::head::{Frame, Head};
+use crate::store::sqlite::sql::{Bulk, Values};
 
 /// The columns of [`SqliteStore::entries`], in a query that calls the journal `j`.
 macro_rules! entry_columns {
     () => {
-        "j.place, j.sequence, j.topic, j.conversation, j.app, j.message, j.sent_at, j.received_at, j.late, j.json"
+        "j.head, j.json"
     };
 }
 pub(super) use entry_columns;
@@ -27,25 +27,39 @@ impl SqliteStore {
     /// Decodes rows of [`entry_columns`].
     pub(super) async fn entries(&self, rows: Vec<SqliteRow>) -> Result<Vec<Entry>> {
         let fail = failed("read");
+        let frame = |row: SqliteRow| {
+            let head = Head::decode(row.try_get(0).map_err(&fail)?).ok_or_else(|| damaged("head"))?;
+            let json: Vec<u8> = row.try_get(1).map_err(&fail)?;
+            Ok(Frame { head, json: json.into() })
+        };
+        let frames = rows.into_iter().map(frame).collect::<Result<Vec<_>>>()?;
+        self.named(frames).await
+    }
+
+    /// Gives rows the names that their numbers stand for.
+    pub(super) async fn named(&self, frames: Vec<Frame>) -> Result<Vec<Entry>> {
         let mut conversations: HashMap<i64, Option<ConversationId>> = HashMap::new();
         let mut apps: HashMap<i64, Option<Arc<App>>> = HashMap::new();
-        for row in &rows {
-            if let Some(id) = row.try_get::<Option<i64>, _>(3).map_err(&fail)? {
-                conversations.entry(id).or_insert_with(|| self.0.conversations.get(&id));
-            }
-            let app: i64 = row.try_get(4).map_err(&fail)?;
-            if app != 0 {
-                apps.entry(app).or_insert_with(|| self.0.apps.get(&app));
+        {
+            let mut known = self.0.conversations.lock();
+            for Frame { head, .. } in &frames {
+                if head.conversation != 0 {
+                    conversations.entry(head.conversation).or_insert_with(|| known.get(&head.conversation));
+                }
+                if head.app != 0 {
+                    apps.entry(head.app).or_insert_with(|| self.0.apps.get(&head.app));
+                }
             }
         }
         self.load_names(&mut conversations).await?;
         for (id, app) in apps.iter_mut().filter(|(_, app)| app.is_none()) {
             *app = Some(self.app(*id).await?);
         }
-        rows.into_iter().map(|row| entry(&row, &conversations, &apps)).collect()
+        frames.into_iter().map(|frame| entry(frame, &conversations, &apps)).collect()
     }
 
-    async fn load_names(&self, names: &mut HashMap<i64, Option<ConversationId>>) -> Result<()> {
+    /// Looks up the names that are missing.
+    pub(super) async fn load_names(&self, names: &mut HashMap<i64, Option<ConversationId>>) -> Result<()> {
         let missing: Vec<i64> = names.iter().filter(|(_, name)| name.is_none()).map(|(id, _)| *id).collect();
         for part in missing.chunks(1024) {
             let size = Bulk::padded(part.len());
@@ -57,7 +71,7 @@ impl SqliteStore {
                 let id: i64 = row.try_get(0).map_err(failed("read"))?;
                 let name: String = row.try_get(1).map_err(failed("read"))?;
                 let name: ConversationId = name.parse().map_err(|_| damaged("conversation"))?;
-                self.0.conversations.insert(id, name.clone());
+                self.0.conversations.lock().insert(id, name.clone());
                 names.insert(id, Some(name));
             }
         }
@@ -86,28 +100,22 @@ pub(super) fn message_id(bytes: &[u8]) -> Result<MessageId> {
 }
 
 fn entry(
-    row: &SqliteRow,
+    Frame { head, json }: Frame,
     conversations: &HashMap<i64, Option<ConversationId>>,
     apps: &HashMap<i64, Option<Arc<App>>>,
 ) -> Result<Entry> {
-    let fail = failed("read");
-    let sequence: Option<i64> = row.try_get(1).map_err(&fail)?;
-    let conversation: Option<i64> = row.try_get(3).map_err(&fail)?;
-    let message: Option<&[u8]> = row.try_get(5).map_err(&fail)?;
-    let json: Vec<u8> = row.try_get(9).map_err(&fail)?;
+    let name = || conversations.get(&head.conversation).cloned().flatten().ok_or_else(|| damaged("conversation"));
     Ok(Entry {
         shard: Shard(0),
-        position: position_of(row.try_get(0).map_err(&fail)?),
-        sequence: sequence.map(|sequence| Sequence(unsigned(sequence))),
-        topic: Topic::from_code(row.try_get(2).map_err(&fail)?).ok_or_else(|| damaged("topic"))?,
-        conversation: conversation
-            .map(|id| conversations.get(&id).cloned().flatten().ok_or_else(|| damaged("conversation")))
-            .transpose()?,
-        app: apps.get(&row.try_get(4).map_err(&fail)?).cloned().flatten(),
-        message_id: message.map(message_id).transpose()?,
-        sent_at: Timestamp(row.try_get(6).map_err(&fail)?),
-        received_at: Timestamp(row.try_get(7).map_err(&fail)?),
-        late: row.try_get(8).map_err(&fail)?,
-        json: json.into(),
+        position: Position(head.position),
+        sequence: (head.sequence != 0).then_some(Sequence(head.sequence)),
+        topic: head.topic,
+        conversation: (head.conversation != 0).then(name).transpose()?,
+        app: apps.get(&head.app).cloned().flatten(),
+        message_id: (head.message != [0; 16]).then(|| MessageId::from_bytes(head.message)),
+        sent_at: Timestamp(head.sent_at),
+        received_at: Timestamp(head.received_at),
+        late: head.late,
+        json,
     })
 }

@@ -1,5 +1,6 @@
 //! The journal.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,28 +17,12 @@ use super::entries::entry_columns;
 use super::{bounded, place};
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::error::{damaged, failed};
+use crate::store::sqlite::head::{Frame, frames};
 use crate::store::sqlite::sql::unsigned;
 use crate::store::sqlite::writer::{Command, Trim, position_of};
 
-/// The row after which nothing of its conversation comes up to `?3` is its last there; its first is found by halving,
-/// since sequences have no gap and rise with places. Both look into narrow indexes alone.
-const BACKLOG: &str = "
-    SELECT c.name, j.sequence, j.place, (
-        WITH RECURSIVE half (low, high) AS (
-            SELECT (SELECT min(f.sequence) FROM journal f WHERE f.tenant = j.tenant AND f.conversation = j.conversation),
-                   j.sequence
-            UNION ALL
-            SELECT CASE WHEN m.place > ?2 THEN half.low ELSE (half.low + half.high) / 2 + 1 END,
-                   CASE WHEN m.place > ?2 THEN (half.low + half.high) / 2 ELSE half.high END
-            FROM half JOIN journal m ON m.tenant = j.tenant AND m.conversation = j.conversation
-                 AND m.sequence = (half.low + half.high) / 2
-            WHERE half.low < half.high)
-        SELECT high FROM half WHERE low >= high)
-    FROM journal j INDEXED BY journal_walk JOIN conversations c ON c.id = j.conversation
-    WHERE j.tenant = ?1 AND j.place > ?2 AND j.place <= ?3 AND j.conversation IS NOT NULL
-      AND NOT EXISTS (SELECT 1 FROM journal n WHERE n.tenant = j.tenant AND n.conversation = j.conversation
-                      AND n.sequence = j.sequence + 1 AND n.place <= ?3)
-    ORDER BY j.place DESC LIMIT ?5 OFFSET ?4";
+/// Rows of one value. More would make it so large that the system gives and takes its memory each time.
+const RUN: usize = 64;
 
 impl SqliteStore {
     async fn stream_number(&self, tenant: &TenantId, shard: Shard, column: &'static str) -> Result<u64> {
@@ -47,10 +32,32 @@ impl SqliteStore {
         Ok(unsigned(value))
     }
 
+    /// Rows as one value: what the driver does for each row and each value would be most of the price of a replay.
+    async fn run(&self, after: i64, until: i64, limit: usize) -> Result<Vec<Frame>> {
+        let row = sqlx::query(
+            "SELECT group_concat(head || json, '') FROM
+             (SELECT head, json FROM journal WHERE place > ? AND place <= ? ORDER BY place LIMIT ?)",
+        )
+        .bind(after)
+        .bind(until)
+        .bind(bounded(limit))
+        .fetch_one(self.readers()?)
+        .await
+        .map_err(failed("read"))?;
+        // SQLite calls it a text, and it is none.
+        let run: Option<Vec<u8>> = row.try_get_unchecked(0).map_err(failed("read"))?;
+        frames(run.unwrap_or_default().into()).ok_or_else(|| damaged("run of events"))
+    }
+
     async fn one(&self, rows: sqlx::Result<Option<sqlx::sqlite::SqliteRow>>) -> Result<Option<Entry>> {
         let row = rows.map_err(failed("read"))?;
         Ok(self.entries(row.into_iter().collect()).await?.pop())
     }
+}
+
+/// A sequence for SQL, which knows signed numbers only.
+fn number(sequence: Sequence) -> i64 {
+    i64::try_from(sequence.0).unwrap_or(i64::MAX)
 }
 
 #[async_trait]
@@ -61,18 +68,20 @@ impl Journal for SqliteStore {
 
     async fn read(&self, tenant: &TenantId, shard: Shard, after: Position, limit: usize) -> Result<Vec<Entry>> {
         let Some(stream) = self.stream(tenant, shard).await? else { return Ok(Vec::new()) };
-        let rows = sqlx::query(concat!(
-            "SELECT ",
-            entry_columns!(),
-            " FROM journal j WHERE j.place > ? AND j.place <= ? ORDER BY j.place LIMIT ?"
-        ))
-        .bind(place(stream, after.0))
-        .bind(place(stream, u64::MAX))
-        .bind(bounded(limit))
-        .fetch_all(self.readers()?)
-        .await
-        .map_err(failed("read"))?;
-        self.entries(rows).await
+        let mut found = Vec::new();
+        let mut after = after.0;
+        while found.len() < limit {
+            let wanted = RUN.min(limit - found.len());
+            let run = self.run(place(stream, after), place(stream, u64::MAX), wanted).await?;
+            let Some(last) = run.last() else { break };
+            after = last.head.position;
+            let whole = run.len() == wanted;
+            found.extend(run);
+            if !whole {
+                break;
+            }
+        }
+        self.named(found).await
     }
 
     async fn read_conversation(
@@ -83,38 +92,10 @@ impl Journal for SqliteStore {
         limit: usize,
         newest: bool,
     ) -> Result<Vec<Entry>> {
-        let sql = if newest {
-            concat!(
-                "SELECT ",
-                entry_columns!(),
-                " FROM conversations c JOIN tenants t ON t.id = c.tenant
-                  JOIN journal j ON j.tenant = c.tenant AND j.conversation = c.id
-                  WHERE t.name = ? AND c.name = ? AND j.sequence >= ? AND j.sequence <= ?
-                  ORDER BY j.sequence DESC LIMIT ?"
-            )
-        } else {
-            concat!(
-                "SELECT ",
-                entry_columns!(),
-                " FROM conversations c JOIN tenants t ON t.id = c.tenant
-                  JOIN journal j ON j.tenant = c.tenant AND j.conversation = c.id
-                  WHERE t.name = ? AND c.name = ? AND j.sequence >= ? AND j.sequence <= ?
-                  ORDER BY j.sequence LIMIT ?"
-            )
-        };
-        let mut rows = sqlx::query(sql)
-            .bind(tenant.as_str())
-            .bind(conversation.as_str())
-            .bind(bounded(usize::try_from(range.first.0).unwrap_or(usize::MAX)))
-            .bind(bounded(usize::try_from(range.last.0).unwrap_or(usize::MAX)))
-            .bind(bounded(limit))
-            .fetch_all(self.readers()?)
-            .await
-            .map_err(failed("read"))?;
-        if newest {
-            rows.reverse();
-        }
-        self.entries(rows).await
+        let Some(thread) = self.thread(tenant, conversation).await? else { return Ok(Vec::new()) };
+        let range = (number(range.first), number(range.last));
+        let places = self.places(thread, range, limit, newest).await?;
+        self.entries(self.rows_at(&places).await?).await
     }
 
     async fn backlog(
@@ -130,21 +111,18 @@ impl Journal for SqliteStore {
         else {
             return Ok(Vec::new());
         };
-        let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(BACKLOG)
-            .bind(tenant)
-            .bind(place(stream, after.0))
-            .bind(place(stream, until.0))
-            .bind(bounded(skip))
-            .bind(bounded(limit))
-            .fetch_all(self.readers()?)
-            .await
-            .map_err(failed("backlog"))?;
-        rows.into_iter()
-            .map(|(name, last, place, first)| {
+        let (after, until) = (place(stream, after.0), place(stream, until.0));
+        let lags = self.lags(tenant, (after, until), skip, limit).await?;
+        let mut names: HashMap<i64, Option<ConversationId>> =
+            lags.iter().map(|lag| (lag.conversation, self.0.conversations.lock().get(&lag.conversation))).collect();
+        self.load_names(&mut names).await?;
+        lags.into_iter()
+            .map(|lag| {
+                let name = names.get_mut(&lag.conversation).and_then(Option::take);
                 Ok(ConversationBacklog {
-                    conversation: name.parse().map_err(|_| damaged("conversation"))?,
-                    range: SequenceRange { first: Sequence(unsigned(first)), last: Sequence(unsigned(last)) },
-                    last_position: position_of(place),
+                    conversation: name.ok_or_else(|| damaged("conversation"))?,
+                    range: SequenceRange { first: Sequence(unsigned(lag.first)), last: Sequence(unsigned(lag.last)) },
+                    last_position: position_of(lag.place),
                 })
             })
             .collect()

@@ -7,10 +7,11 @@ mod journal;
 mod outbox;
 mod subscribers;
 mod tables;
+mod threads;
 mod timelines;
+mod windows;
 
 pub(super) use timelines::{SqliteTimelines, line_of, lines};
-mod windows;
 
 use switchboard_contract::{App, Result, Shard, TenantId};
 

@@ -1,6 +1,6 @@
 //! Sends and their legs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -38,6 +38,7 @@ const OPEN_LEGS_OF: &str = concat!(
     leg_columns!(),
     "INDEXED BY legs_open_of WHERE l.app = ? AND l.tenant = ? AND l.state <= 2 AND l.id > ? ORDER BY l.id LIMIT ?"
 );
+static KNOWN: Bulk = Bulk::new("SELECT vendor FROM legs WHERE tenant = ? AND app = ? AND vendor IN (", "?", ")");
 
 fn send_id(bytes: &[u8]) -> Result<SendId> {
     bytes.try_into().map(SendId::from_bytes).map_err(|_| damaged("send id"))
@@ -214,6 +215,32 @@ impl Outbox for SqliteStore {
         .fetch_optional(self.readers()?)
         .await;
         self.one_leg(row).await
+    }
+
+    async fn known_vendor_ids(
+        &self,
+        tenant: &TenantId,
+        app: &App,
+        ids: &[VendorMessageId],
+    ) -> Result<HashSet<VendorMessageId>> {
+        let (Some(tenant), Some(app)) = (self.tenant_number(tenant).await?, self.app_number(app).await?) else {
+            return Ok(HashSet::new());
+        };
+        let mut known = HashSet::new();
+        for part in ids.chunks(1024) {
+            let size = Bulk::padded(part.len());
+            let mut values = Values::with_capacity(size + 2);
+            values.push(tenant);
+            values.push(app);
+            (0..size).for_each(|at| values.push(part[at.min(part.len() - 1)].as_str()));
+            let values = values.done().map_err(failed("outbox"))?;
+            let found: Vec<String> = sqlx::query_scalar_with(KNOWN.text(size), values)
+                .fetch_all(self.readers()?)
+                .await
+                .map_err(failed("outbox"))?;
+            known.extend(found.into_iter().map(VendorMessageId::from));
+        }
+        Ok(known)
     }
 
     async fn send_by_client_id(&self, tenant: &TenantId, id: &ClientMessageId) -> Result<Option<SendId>> {

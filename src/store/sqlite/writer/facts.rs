@@ -140,8 +140,8 @@ impl<'a> Facts<'a> {
                 Command::Errand(_) => {}
             }
         }
-        facts.load_keys(db).await?;
-        facts.load_heads(db).await?;
+        facts.load_keys(db, memory).await?;
+        facts.load_heads(db, &memory.index).await?;
         facts.load_legs(db, &changes, &guards).await?;
         facts.load_clients(db, &sends).await?;
         facts.load_sent(db).await?;

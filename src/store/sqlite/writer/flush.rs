@@ -1,11 +1,12 @@
 //! Writing what was planned, in lists.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteArguments;
 use switchboard_contract::storage::{Entry, QuarantineReason, Quarantined};
-use switchboard_contract::{Body, Event, RawCallback, Result};
+use switchboard_contract::{Body, Error, ErrorKind, Event, RawCallback, Result};
 
 use super::News;
 use super::facts::Facts;
@@ -14,7 +15,9 @@ use super::outbox;
 use super::plan::{Plan, Row};
 use super::tables::keep_aside;
 use crate::store::content;
-use crate::store::sqlite::error::failed;
+use crate::store::sqlite::behind::{Named, Stand};
+use crate::store::sqlite::error::{damaged, failed};
+use crate::store::sqlite::head::Head;
 use crate::store::sqlite::sql::{Bulk, Values, signed};
 
 /// Rows per statement: enough that a statement costs nothing, few enough that the next are encoded meanwhile.
@@ -22,9 +25,9 @@ const ROWS: usize = 256;
 
 static CONVERSATIONS: Bulk = Bulk::new("INSERT INTO conversations (id, tenant, name) VALUES ", "(?,?,?)", "");
 static JOURNAL: Bulk = Bulk::new(
-    "INSERT INTO journal (place, tenant, conversation, sequence, app, class, key, digest, origin, topic, late, sent_at,
-     received_at, received_max, message, sort_key, sender, body, json) VALUES ",
-    "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    "INSERT INTO journal (place, tenant, conversation, sequence, app, class, key, digest, origin, sent_at, received_max,
+     message, sort_key, sender, body, head, json) VALUES ",
+    "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     "",
 );
 static RAWS: Bulk = Bulk::new("INSERT INTO raws (place, raw) VALUES ", "(?,?)", "");
@@ -45,6 +48,8 @@ pub(super) async fn flush(
     variants(db, &facts, &plan).await?;
     awaited(db, memory, &facts).await?;
     outbox::write(db, &plan).await?;
+    index(memory, &facts, &plan.rows);
+    memory.index.write(db).await?;
     ends(db, &facts, &plan).await?;
     let mut news: Vec<News> = facts
         .streams
@@ -76,7 +81,7 @@ async fn conversations(db: &mut SqliteConnection, facts: &Facts<'_>) -> Result<(
     Ok(())
 }
 
-async fn run(db: &mut SqliteConnection, bulk: &'static Bulk, rows: usize, values: Values) -> Result<()> {
+pub(super) async fn run(db: &mut SqliteConnection, bulk: &'static Bulk, rows: usize, values: Values) -> Result<()> {
     let values = values.done().map_err(failed("append"))?;
     sqlx::query_with(bulk.text(rows), values).execute(db).await.map(drop).map_err(failed("append"))
 }
@@ -116,31 +121,46 @@ async fn journal(db: &mut SqliteConnection, facts: &Facts<'_>, rows: &[Row<'_>])
     }
 }
 
+fn length(json: &[u8]) -> Result<u32> {
+    u32::try_from(json.len()).map_err(|_| Error::new(ErrorKind::TooLarge, "an event is larger than a row takes"))
+}
+
 fn encoded(facts: &Facts<'_>, rows: &[Row<'_>], entries: &mut Vec<Entry>) -> Result<SqliteArguments> {
-    let mut values = Values::with_capacity(rows.len() * 19);
+    let mut values = Values::with_capacity(rows.len() * 17);
     for row in rows {
         let item = &facts.items[row.item];
         let event: &Event = &row.event;
         let message = content::message(event);
         let json = event.encode(row.position, row.sequence)?;
+        let conversation = item.head.and_then(|head| facts.heads[head].head).map(|head| head.id);
+        let head = Head {
+            position: row.position.0,
+            sequence: row.sequence.map_or(0, |sequence| sequence.0),
+            conversation: conversation.unwrap_or(0),
+            app: item.app,
+            message: message.map_or([0; 16], |message| *message.id.as_bytes()),
+            sent_at: event.sent_at.0,
+            received_at: event.received_at.0,
+            length: length(&json)?,
+            topic: event.topic(),
+            late: event.late,
+        };
         values.push(row.place);
         values.push(item.tenant);
-        values.push(item.head.and_then(|head| facts.heads[head].head).map(|head| head.id));
+        values.push(conversation);
         values.push(row.sequence.map(|sequence| signed(sequence.0)));
         values.push(item.app);
         values.push(item.draft.key.class.code());
         values.push(item.draft.key.id.as_str());
         values.push(signed(item.draft.digest));
         values.push(event.origin.code());
-        values.push(event.topic().code());
-        values.push(event.late);
         values.push(event.sent_at.0);
-        values.push(event.received_at.0);
         values.push(row.received_max);
         values.push(message.map(|message| message.id.as_bytes().as_slice()));
         values.push(item.draft.sort_key.as_str());
         values.push(message.map(|message| message.from.as_str()));
         values.push(message.and_then(|message| message.body.as_ref()).map(Body::kind));
+        values.push(head.encode().as_slice());
         values.push(json.as_ref());
         entries.push(Entry {
             shard: SHARD,
@@ -157,6 +177,19 @@ fn encoded(facts: &Facts<'_>, rows: &[Row<'_>], entries: &mut Vec<Entry>) -> Res
         });
     }
     values.done().map_err(failed("append"))
+}
+
+/// Notes where the rows stand, for the indexes by conversation.
+fn index(memory: &mut Memory, facts: &Facts<'_>, rows: &[Row<'_>]) {
+    for row in rows {
+        let item = &facts.items[row.item];
+        let head = item.head.and_then(|head| facts.heads[head].head);
+        let (Some(head), Some(sequence)) = (head, row.sequence) else { continue };
+        let message = content::message(&row.event)
+            .map(|message| Named { sort_key: item.draft.sort_key.as_str().into(), message: *message.id.as_bytes() });
+        let stand = Stand { place: row.place, sent_at: row.event.sent_at.0, message };
+        memory.index.add((item.tenant, head.id, signed(sequence.0)), stand);
+    }
 }
 
 async fn raws(db: &mut SqliteConnection, facts: &Facts<'_>, rows: &[Row<'_>]) -> Result<()> {
@@ -182,19 +215,22 @@ async fn raws(db: &mut SqliteConnection, facts: &Facts<'_>, rows: &[Row<'_>]) ->
 /// Turns a row journalled before into its tombstone: neither body nor vendor bytes stay.
 async fn bury(db: &mut SqliteConnection, place: i64) -> Result<()> {
     let fail = failed("recall");
-    let json: Option<(Vec<u8>, Option<i64>)> =
-        sqlx::query_as("SELECT json, sequence FROM journal WHERE place = ? AND body IS NOT NULL")
+    let row: Option<(Vec<u8>, Vec<u8>)> =
+        sqlx::query_as("SELECT head, json FROM journal WHERE place = ? AND body IS NOT NULL")
             .bind(place)
             .fetch_optional(&mut *db)
             .await
             .map_err(&fail)?;
-    let Some((json, sequence)) = json else { return Ok(()) };
+    let Some((head, json)) = row else { return Ok(()) };
+    let mut head = Head::decode(&head).ok_or_else(|| damaged("head"))?;
     let mut event = Event::decode(&json)?;
     content::bury(&mut event);
-    let position = super::plan::position_of(place);
-    let sequence = sequence.map(|sequence| switchboard_contract::Sequence(sequence.cast_unsigned()));
-    sqlx::query("UPDATE journal SET body = NULL, json = ? WHERE place = ?")
-        .bind(event.encode(position, sequence)?.as_ref())
+    let sequence = (head.sequence > 0).then_some(switchboard_contract::Sequence(head.sequence));
+    let json = event.encode(super::plan::position_of(place), sequence)?;
+    head.length = length(&json)?;
+    sqlx::query("UPDATE journal SET body = NULL, head = ?, json = ? WHERE place = ?")
+        .bind(head.encode().as_slice())
+        .bind(json.as_ref())
         .bind(place)
         .execute(&mut *db)
         .await
@@ -288,6 +324,18 @@ fn remember(memory: &mut Memory, facts: Facts<'_>) {
     memory.next_conversation = facts.next_conversation;
     memory.next_send = facts.next_send;
     memory.next_leg = facts.next_leg;
+    let mut newest: HashMap<(i64, i64, u8), &str> = HashMap::new();
+    for ((tenant, app, class, key), at) in &facts.keys {
+        if facts.known[*at].is_some_and(|known| known.row.is_some()) {
+            let newest = newest.entry((*tenant, *app, *class)).or_default();
+            *newest = (*newest).max(*key);
+        }
+    }
+    for (group, key) in newest {
+        if memory.newest.get(&group).is_some_and(|known| known.as_str() < key) {
+            memory.newest.insert(group, key.to_owned());
+        }
+    }
     for tail in facts.streams {
         memory.streams.insert(tail.tenant, tail.end);
     }

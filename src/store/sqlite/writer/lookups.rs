@@ -8,7 +8,8 @@ use switchboard_contract::storage::{LegChange, LegGuard, NewSend};
 use switchboard_contract::{EventData, KeyClass, MessageId, Origin, Result, SendId, SendState};
 
 use super::facts::{Awaited, Facts, Known, LegFact};
-use super::memory::Head;
+use super::index::Index;
+use super::memory::{Head, Memory};
 use crate::store::content;
 use crate::store::sqlite::error::{damaged, failed};
 use crate::store::sqlite::sql::{Bulk, Values, unsigned};
@@ -25,7 +26,7 @@ static BY_ID: Bulk = Bulk::new(
 );
 static HEADS: Bulk = Bulk::new(
     "SELECT c.name, c.id, max(c.last_sequence, coalesce(
-         (SELECT max(j.sequence) FROM journal j WHERE j.tenant = c.tenant AND j.conversation = c.id), 0))
+         (SELECT max(t.sequence) FROM threads t WHERE t.tenant = c.tenant AND t.conversation = c.id), 0))
      FROM conversations c WHERE c.tenant = ? AND c.name IN (",
     "?",
     ")",
@@ -99,13 +100,35 @@ fn known_of(row: &SqliteRow) -> sqlx::Result<Known> {
     })
 }
 
+/// The greatest key journalled; the empty one when there is none.
+async fn newest(db: &mut SqliteConnection, memory: &mut Memory, group: (i64, i64, u8)) -> Result<String> {
+    if let Some(newest) = memory.newest.get(&group) {
+        return Ok(newest);
+    }
+    let newest: Option<String> =
+        sqlx::query_scalar("SELECT max(key) FROM journal WHERE tenant = ? AND app = ? AND class = ?")
+            .bind(group.0)
+            .bind(group.1)
+            .bind(group.2)
+            .fetch_one(db)
+            .await
+            .map_err(failed("look_up"))?;
+    let newest = newest.unwrap_or_default();
+    memory.newest.insert(group, newest.clone());
+    Ok(newest)
+}
+
 impl<'a> Facts<'a> {
-    pub(super) async fn load_keys(&mut self, db: &mut SqliteConnection) -> Result<()> {
+    /// Vendors number their events upwards, so nearly all keys are greater than any journalled, which one look tells.
+    pub(super) async fn load_keys(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<()> {
         let mut groups: HashMap<(i64, i64, u8), Vec<Wanted<'a>>> = HashMap::new();
         for (tenant, app, class, key) in self.keys.keys() {
             groups.entry((*tenant, *app, *class)).or_default().push(Wanted::Text(key));
         }
-        for ((tenant, app, class), wanted) in groups {
+        for (group, mut wanted) in groups {
+            let (tenant, app, class) = group;
+            let newest = newest(db, memory, group).await?;
+            wanted.retain(|key| !matches!(key, Wanted::Text(key) if *key > newest.as_str()));
             let (keys, known) = (&self.keys, &mut self.known);
             read(db, &KEYS, &[tenant, app, i64::from(class)], &wanted, |row| {
                 if let Some(at) = keys.get(&(tenant, app, class, row.try_get(0)?)) {
@@ -118,7 +141,7 @@ impl<'a> Facts<'a> {
         Ok(())
     }
 
-    pub(super) async fn load_heads(&mut self, db: &mut SqliteConnection) -> Result<()> {
+    pub(super) async fn load_heads(&mut self, db: &mut SqliteConnection, index: &Index) -> Result<()> {
         let mut groups: HashMap<i64, Vec<Wanted<'a>>> = HashMap::new();
         for state in self.heads.iter().filter(|state| state.head.is_none()) {
             groups.entry(state.tenant).or_default().push(Wanted::Text(state.name.as_str()));
@@ -127,7 +150,9 @@ impl<'a> Facts<'a> {
             let (by_name, heads) = (&self.by_name, &mut self.heads);
             read(db, &HEADS, &[tenant], &wanted, |row| {
                 if let Some(at) = by_name.get(&(tenant, row.try_get(0)?)) {
-                    heads[*at].head = Some(Head { id: row.try_get(1)?, last: unsigned(row.try_get(2)?) });
+                    let (id, last): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
+                    let last = index.last((tenant, id)).unwrap_or(last);
+                    heads[*at].head = Some(Head { id, last: unsigned(last) });
                 }
                 Ok(())
             })

@@ -1,54 +1,21 @@
 //! What the writer keeps at hand between transactions: numbers of names, ends of streams and of conversations.
 //! Bounded; whatever is missing is read from the database, which alone is the truth.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-
 use sqlx::SqliteConnection;
 use switchboard_contract::{App, ConversationId, Result, Shard, TenantId};
 
 use super::errands::Job;
+use super::index::Index;
+use crate::store::sqlite::SqliteOptions;
+use crate::store::sqlite::behind::Shared;
 use crate::store::sqlite::error::failed;
+use crate::store::sqlite::recent::Recent;
 
 /// The only shard there is without configuration.
 pub(super) const SHARD: Shard = Shard(0);
 
 /// A stream's number stands above the position's 40 bits.
 pub(crate) const STREAM_SHIFT: u32 = 40;
-
-/// A map that remembers at least the last `limit / 2` keys used and at most `limit`.
-pub(super) struct Recent<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
-    half: usize,
-}
-
-impl<K: Hash + Eq + Clone, V: Copy> Recent<K, V> {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), half: (limit / 2).max(1) }
-    }
-
-    pub(super) fn get(&mut self, key: &K) -> Option<V> {
-        if let Some(value) = self.young.get(key) {
-            return Some(*value);
-        }
-        let value = self.old.remove(key)?;
-        self.insert(key.clone(), value);
-        Some(value)
-    }
-
-    pub(super) fn insert(&mut self, key: K, value: V) {
-        if self.young.len() >= self.half && !self.young.contains_key(&key) {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, value);
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.young.clear();
-        self.old.clear();
-    }
-}
 
 /// The end of a stream.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +37,9 @@ pub(crate) struct Memory {
     pub(super) apps: Recent<App, i64>,
     pub(super) streams: Recent<i64, Stream>,
     pub(super) heads: Recent<(i64, ConversationId), Head>,
+    pub(super) index: Index,
+    /// The greatest key of each tenant, app and class. Whatever is greater is not journalled, and nobody has to look.
+    pub(super) newest: Recent<(i64, i64, u8), String>,
     /// Numbers for the next new rows.
     pub(super) next_conversation: i64,
     pub(super) next_send: i64,
@@ -81,18 +51,21 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(super) async fn load(db: &mut SqliteConnection, conversations: usize) -> sqlx::Result<Self> {
+    pub(super) async fn load(db: &mut SqliteConnection, options: &SqliteOptions, behind: Shared) -> sqlx::Result<Self> {
         let (next_conversation, next_send, next_leg, awaits) = sqlx::query_as(
             "SELECT (SELECT coalesce(max(id), 0) + 1 FROM conversations), (SELECT coalesce(max(id), 0) + 1 FROM sends),
                     (SELECT coalesce(max(id), 0) + 1 FROM legs), EXISTS (SELECT 1 FROM awaited)",
         )
-        .fetch_one(db)
+        .fetch_one(&mut *db)
         .await?;
+        let index = Index::load(db, behind, options.index_behind).await?;
         Ok(Self {
             tenants: Recent::new(4096),
             apps: Recent::new(4096),
             streams: Recent::new(4096),
-            heads: Recent::new(conversations),
+            heads: Recent::new(options.conversations),
+            index,
+            newest: Recent::new(4096),
             next_conversation,
             next_send,
             next_leg,
@@ -104,6 +77,7 @@ impl Memory {
     /// After a commit: what this transaction assumed is true.
     pub(super) fn settle(&mut self) {
         self.awaits |= std::mem::take(&mut self.awaits_more);
+        self.index.settle();
     }
 
     /// After a rollback: what was remembered may never have been written.
@@ -112,6 +86,7 @@ impl Memory {
         self.apps.clear();
         self.streams.clear();
         self.heads.clear();
+        self.newest.clear();
     }
 
     pub(super) async fn tenant(&mut self, db: &mut SqliteConnection, tenant: &TenantId) -> Result<i64> {
@@ -167,8 +142,10 @@ impl Memory {
     pub(super) async fn errand(&mut self, db: &mut SqliteConnection, job: &mut dyn Job) -> Result<()> {
         let savepoint = failed("savepoint");
         sqlx::query("SAVEPOINT errand").execute(&mut *db).await.map_err(&savepoint)?;
+        let dropped = self.index.dropped();
         if !job.run(db, self).await? {
             self.forget();
+            self.index.keep(dropped);
             sqlx::query("ROLLBACK TO errand").execute(&mut *db).await.map_err(&savepoint)?;
         }
         sqlx::query("RELEASE errand").execute(db).await.map_err(&savepoint)?;

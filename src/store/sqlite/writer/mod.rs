@@ -9,6 +9,7 @@ mod coverage;
 mod errands;
 mod facts;
 mod flush;
+mod index;
 mod lookups;
 mod memory;
 mod outbox;
@@ -27,6 +28,7 @@ use switchboard_contract::storage::{Commit, Committed, Enqueued, Entry, NewSend}
 use switchboard_contract::{Error, Result, Retry, Shard, TenantId};
 use tokio::sync::{mpsc, oneshot};
 
+use super::behind::Shared;
 use super::error::failed;
 use super::lock::Lock;
 use super::{Listeners, SqliteOptions};
@@ -111,8 +113,9 @@ impl Writer {
         lock: Lock,
         options: &SqliteOptions,
         listeners: Listeners,
+        behind: Shared,
     ) -> Result<Self> {
-        let memory = Memory::load(&mut connection, options.conversations).await.map_err(failed("open"))?;
+        let memory = Memory::load(&mut connection, options, behind).await.map_err(failed("open"))?;
         Ok(Self { connection, memory, listeners, max_batch: options.max_batch.max(1), lock })
     }
 
@@ -173,6 +176,7 @@ impl Writer {
             let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
             self.memory.forget();
             self.memory.awaits_more = false;
+            self.memory.index.forget();
         }
         outcome
     }

@@ -1,5 +1,7 @@
 //! Subscribers and their cursors.
 
+use std::collections::{HashMap, HashSet};
+
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 use switchboard_contract::storage::{ShardCursor, SubscriberSpec, SubscriberUpdate};
@@ -8,6 +10,7 @@ use switchboard_contract::{Error, ErrorKind, Result, SubscriberName, TenantId, T
 use super::errands::Errand;
 use super::memory::Memory;
 use crate::store::sqlite::error::failed;
+use crate::store::sqlite::sql::{Bulk, Values};
 
 fn encoded<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value)
@@ -50,29 +53,20 @@ impl Errand for PutSubscriber {
         .fetch_one(&mut *db)
         .await
         .map_err(failed("put_subscriber"))?;
-        for cursor in &self.start {
-            move_cursor(db, (tenant, id), cursor).await?;
-        }
+        each(db, &CURSORS, &self.start, |values, cursor| push_cursor(values, (tenant, id), cursor)).await?;
         Ok(true)
     }
 }
 
-/// Writes a cursor unless the one stored is further.
-async fn move_cursor(db: &mut SqliteConnection, (tenant, id): (i64, i64), cursor: &ShardCursor) -> Result<()> {
+/// The values of a cursor, which is written unless the one stored is further.
+fn push_cursor(values: &mut Values, (tenant, id): (i64, i64), cursor: &ShardCursor) -> Result<()> {
     let acked: Vec<(u64, u64)> = cursor.acked.iter().map(|(first, last)| (first.0, last.0)).collect();
-    sqlx::query(
-        "INSERT INTO cursors (tenant, subscriber, shard, low, acked) VALUES (?, ?, ?, ?, ?)
-         ON CONFLICT DO UPDATE SET low = excluded.low, acked = excluded.acked WHERE excluded.low >= cursors.low",
-    )
-    .bind(tenant)
-    .bind(id)
-    .bind(cursor.shard.0)
-    .bind(cursor.low.0.cast_signed())
-    .bind(encoded(&acked)?)
-    .execute(db)
-    .await
-    .map(drop)
-    .map_err(failed("update_subscribers"))
+    values.push(tenant);
+    values.push(id);
+    values.push(cursor.shard.0);
+    values.push(cursor.low.0.cast_signed());
+    values.push(encoded(&acked)?);
+    Ok(())
 }
 
 /// Removes a subscriber with everything it has.
@@ -133,9 +127,7 @@ impl Errand for RewindSubscriber {
         .map_err(failed("rewind_subscriber"))?;
         let Some(id) = id else { return Ok(false) };
         clear(db, (tenant, id)).await?;
-        for cursor in &self.cursors {
-            move_cursor(db, (tenant, id), cursor).await?;
-        }
+        each(db, &CURSORS, &self.cursors, |values, cursor| push_cursor(values, (tenant, id), cursor)).await?;
         Ok(true)
     }
 }
@@ -148,49 +140,105 @@ impl Errand for UpdateSubscribers {
     type Outcome = ();
 
     async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<()> {
-        for update in &self.0 {
-            let tenant = memory.tenant(db, &update.tenant).await?;
-            let id: Option<i64> = sqlx::query_scalar("SELECT id FROM subscribers WHERE tenant = ? AND name = ?")
-                .bind(tenant)
-                .bind(update.name.as_str())
-                .fetch_optional(&mut *db)
-                .await
-                .map_err(failed("update_subscribers"))?;
-            // One removed in the meantime has nothing left to update.
-            if let Some(id) = id {
-                seen(db, id, update).await?;
-                for cursor in &update.cursors {
-                    move_cursor(db, (tenant, id), cursor).await?;
-                }
-                park(db, (tenant, id), update).await?;
-                count_attempts(db, (tenant, id), update).await?;
+        let mut rest = self.0.as_slice();
+        while let Some(first) = rest.first() {
+            // One list holds updates of one tenant, and none of a subscriber twice.
+            let mut names = HashSet::new();
+            let mut size = 0;
+            while let Some(next) = rest.get(size)
+                && size < LIST
+                && next.tenant == first.tenant
+                && names.insert(&next.name)
+            {
+                size += 1;
             }
+            let (part, left) = rest.split_at(size);
+            rest = left;
+            let tenant = memory.tenant(db, &first.tenant).await?;
+            update(db, tenant, part).await?;
         }
         Ok(())
     }
 }
 
-/// Whoever returns later than agreed is marked until it moves a cursor again.
-async fn seen(db: &mut SqliteConnection, id: i64, update: &SubscriberUpdate) -> Result<()> {
-    if update.seen_at.is_none() && update.cursors.is_empty() {
-        return Ok(());
+/// Updates of one statement, at most.
+const LIST: usize = 512;
+
+static IDS: Bulk = Bulk::new("SELECT name, id FROM subscribers WHERE tenant = ? AND name IN (", "?", ")");
+// Whoever returns later than agreed is marked until it moves a cursor again.
+static SEEN: Bulk = Bulk::new(
+    "WITH v (id, seen_at, moved) AS (VALUES ",
+    "(?,?,?)",
+    ") UPDATE subscribers SET
+         expired = CASE
+             WHEN v.seen_at - subscribers.seen_at > json_extract(spec, '$.expires_after') THEN 1
+             WHEN v.moved THEN 0
+             ELSE expired END,
+         seen_at = max(subscribers.seen_at, coalesce(v.seen_at, subscribers.seen_at))
+     FROM v WHERE subscribers.id = v.id",
+);
+static CURSORS: Bulk = Bulk::new(
+    "INSERT INTO cursors (tenant, subscriber, shard, low, acked) VALUES ",
+    "(?,?,?,?,?)",
+    " ON CONFLICT DO UPDATE SET low = excluded.low, acked = excluded.acked WHERE excluded.low >= cursors.low",
+);
+
+/// Updates subscribers of one tenant, each of them once.
+async fn update(db: &mut SqliteConnection, tenant: i64, updates: &[SubscriberUpdate]) -> Result<()> {
+    let ids = ids(db, tenant, updates).await?;
+    // One removed in the meantime has nothing left to update.
+    let updates: Vec<(i64, &SubscriberUpdate)> =
+        updates.iter().filter_map(|update| Some((*ids.get(update.name.as_str())?, update))).collect();
+    let told = |update: &SubscriberUpdate| update.seen_at.is_some() || !update.cursors.is_empty();
+    let seen: Vec<_> = updates.iter().filter(|(_, update)| told(update)).collect();
+    each(db, &SEEN, &seen, |values, (id, update)| {
+        values.push(*id);
+        values.push(update.seen_at.map(|at| at.0));
+        values.push(!update.cursors.is_empty());
+        Ok(())
+    })
+    .await?;
+    let cursors: Vec<(i64, &ShardCursor)> =
+        updates.iter().flat_map(|(id, update)| update.cursors.iter().map(|cursor| (*id, cursor))).collect();
+    each(db, &CURSORS, &cursors, |values, (id, cursor)| push_cursor(values, (tenant, *id), cursor)).await?;
+    for (id, update) in updates {
+        park(db, (tenant, id), update).await?;
+        count_attempts(db, (tenant, id), update).await?;
     }
-    sqlx::query(
-        "UPDATE subscribers SET
-             expired = CASE
-                 WHEN ?2 - seen_at > json_extract(spec, '$.expires_after') THEN 1
-                 WHEN ?3 THEN 0
-                 ELSE expired END,
-             seen_at = max(seen_at, coalesce(?2, seen_at))
-         WHERE id = ?1",
-    )
-    .bind(id)
-    .bind(update.seen_at.map(|at| at.0))
-    .bind(!update.cursors.is_empty())
-    .execute(db)
-    .await
-    .map(drop)
-    .map_err(failed("update_subscribers"))
+    Ok(())
+}
+
+async fn ids(db: &mut SqliteConnection, tenant: i64, updates: &[SubscriberUpdate]) -> Result<HashMap<String, i64>> {
+    let fail = failed("update_subscribers");
+    let size = Bulk::padded(updates.len());
+    let mut values = Values::with_capacity(size + 1);
+    values.push(tenant);
+    (0..size).for_each(|at| values.push(updates[at.min(updates.len() - 1)].name.as_str()));
+    let values = values.done().map_err(&fail)?;
+    let found: Vec<(String, i64)> = sqlx::query_as_with(IDS.text(size), values).fetch_all(db).await.map_err(&fail)?;
+    Ok(found.into_iter().collect())
+}
+
+/// Runs a statement over all rows, in lists.
+async fn each<T: Sync>(
+    db: &mut SqliteConnection,
+    bulk: &'static Bulk,
+    rows: &[T],
+    push: impl Fn(&mut Values, &T) -> Result<()> + Send,
+) -> Result<()> {
+    let mut rest = rows;
+    while !rest.is_empty() {
+        let (part, left) = rest.split_at(bulk.fit(rest.len()));
+        rest = left;
+        let mut values = Values::default();
+        part.iter().try_for_each(|row| push(&mut values, row))?;
+        let values = values.done().map_err(failed("update_subscribers"))?;
+        sqlx::query_with(bulk.text(part.len()), values)
+            .execute(&mut *db)
+            .await
+            .map_err(failed("update_subscribers"))?;
+    }
+    Ok(())
 }
 
 async fn park(db: &mut SqliteConnection, (tenant, id): (i64, i64), update: &SubscriberUpdate) -> Result<()> {

@@ -49,7 +49,23 @@ impl Errand for Trim {
         .execute(&mut *db)
         .await
         .map_err(&fail)?;
+        let spots: Vec<(i64, i64, i64)> = sqlx::query_as(
+            "SELECT tenant, conversation, sequence FROM journal
+             WHERE place > ? AND place <= ? AND conversation IS NOT NULL",
+        )
+        .bind(place(trimmed))
+        .bind(place(step))
+        .fetch_all(&mut *db)
+        .await
+        .map_err(&fail)?;
+        spots.into_iter().for_each(|spot| memory.index.drop(spot));
         for sql in [
+            "DELETE FROM threads WHERE (tenant, conversation, sequence) IN
+             (SELECT tenant, conversation, sequence FROM journal
+              WHERE place > ? AND place <= ? AND conversation IS NOT NULL)",
+            "DELETE FROM histories WHERE (tenant, conversation, sent_at, sort_key, message, place) IN
+             (SELECT tenant, conversation, sent_at, sort_key, message, place FROM journal
+              WHERE place > ? AND place <= ? AND conversation IS NOT NULL AND message IS NOT NULL)",
             "DELETE FROM raws WHERE place > ? AND place <= ?",
             "DELETE FROM variants WHERE place > ? AND place <= ?",
             "DELETE FROM journal WHERE place > ? AND place <= ?",

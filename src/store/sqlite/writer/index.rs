@@ -1,0 +1,203 @@
+//! Writing the indexes by conversation, behind the journal: see [`behind`](crate::store::sqlite::behind).
+//!
+//! When more events wait than may, a sweep goes over them in the order of their keys, in each transaction over as many as
+//! there are too many: so no caller waits for the whole, and the longer a conversation waited for its turn the more of it
+//! is written to the same page. At its end each stream's mark moves to where the stream ended when the sweep began, and
+//! the next one begins.
+
+use std::collections::HashMap;
+
+use futures::TryStreamExt as _;
+use sqlx::{Row as _, SqliteConnection};
+use switchboard_contract::Result;
+
+use super::memory::STREAM_SHIFT;
+use crate::store::sqlite::behind::{Named, Shared, Spot, Stand};
+use crate::store::sqlite::error::failed;
+use crate::store::sqlite::sql::{Bulk, Values};
+
+// A sweep that a crash interrupted wrote some of its rows already.
+static THREADS: Bulk =
+    Bulk::new("INSERT OR IGNORE INTO threads (tenant, conversation, sequence, place) VALUES ", "(?,?,?,?)", "");
+static HISTORIES: Bulk = Bulk::new(
+    "INSERT OR IGNORE INTO histories (tenant, conversation, sent_at, sort_key, message, place) VALUES ",
+    "(?,?,?,?,?,?)",
+    "",
+);
+
+/// Events that are swept in one transaction, at most, for each that is appended: a file that was opened with too many
+/// gets rid of them bit by bit.
+const PACE: usize = 4;
+
+/// What waits for the indexes, and how far they are.
+pub(super) struct Index {
+    behind: Shared,
+    /// So many may wait.
+    limit: usize,
+    /// The last place of each stream that has anything waiting.
+    ends: HashMap<i64, i64>,
+    sweep: Sweep,
+    // What follows is what this transaction changes, and is true when it is committed.
+    fresh: Vec<(Spot, Stand)>,
+    swept: Vec<Spot>,
+    finished: bool,
+    gone: Vec<Spot>,
+}
+
+#[derive(Default)]
+struct Sweep {
+    /// The last event it went over; `None` before the first.
+    cursor: Option<Spot>,
+    ends: HashMap<i64, i64>,
+}
+
+impl Index {
+    /// Reads what the indexes lack from the journal.
+    pub(super) async fn load(db: &mut SqliteConnection, behind: Shared, limit: usize) -> sqlx::Result<Self> {
+        let mut ends = HashMap::new();
+        {
+            let mut rows = sqlx::query(
+                "SELECT j.tenant, j.conversation, j.sequence, j.place, j.sent_at, j.sort_key, j.message
+                 FROM streams s CROSS JOIN journal j ON j.place > (s.id << 40) + s.indexed AND j.place < (s.id + 1) << 40
+                 WHERE j.conversation IS NOT NULL",
+            )
+            .fetch(db);
+            while let Some(row) = rows.try_next().await? {
+                let (place, message): (i64, Option<&[u8]>) = (row.try_get(3)?, row.try_get(6)?);
+                let sort_key: &str = row.try_get(5)?;
+                let named = |message| Named { sort_key: sort_key.into(), message };
+                let message = message.and_then(|message| message.try_into().ok()).map(named);
+                let stand = Stand { place, sent_at: row.try_get(4)?, message };
+                ends.insert(place >> STREAM_SHIFT, place);
+                behind.write().insert((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?), stand);
+            }
+        }
+        let (fresh, swept, gone) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { behind, limit: limit.max(1), ends, sweep: Sweep::default(), fresh, swept, finished: false, gone })
+    }
+
+    /// Notes an event of this transaction.
+    pub(super) fn add(&mut self, spot: Spot, stand: Stand) {
+        self.fresh.push((spot, stand));
+    }
+
+    /// Notes that an event is gone from the journal; the number to go [back](Self::keep) to before it.
+    pub(super) fn drop(&mut self, spot: Spot) {
+        self.gone.push(spot);
+    }
+
+    /// How many are [gone](Self::drop) in this transaction.
+    pub(super) const fn dropped(&self) -> usize {
+        self.gone.len()
+    }
+
+    /// Takes back all but the first `dropped` that are gone.
+    pub(super) fn keep(&mut self, dropped: usize) {
+        self.gone.truncate(dropped);
+    }
+
+    /// The last sequence of a conversation, as far as it waits.
+    pub(super) fn last(&self, thread: (i64, i64)) -> Option<i64> {
+        self.behind.read().last(thread).map(|(sequence, _)| sequence)
+    }
+
+    /// Writes this transaction's share to the indexes.
+    pub(super) async fn write(&mut self, db: &mut SqliteConnection) -> Result<()> {
+        let taken: Vec<(Spot, Stand)> = {
+            let behind = self.behind.read();
+            let share = (behind.len() + self.fresh.len()).saturating_sub(self.limit).min(self.fresh.len() * PACE);
+            if share == 0 {
+                return Ok(());
+            }
+            if self.sweep.cursor.is_none() {
+                self.sweep.ends.clone_from(&self.ends);
+            }
+            let mut left = behind.after(self.sweep.cursor);
+            let taken = left.by_ref().take(share).map(|(spot, stand)| (*spot, stand.clone())).collect();
+            self.finished = left.next().is_none();
+            taken
+        };
+        threads(db, &taken).await?;
+        histories(db, &taken).await?;
+        self.swept = taken.into_iter().map(|(spot, _)| spot).collect();
+        if self.finished {
+            for (stream, end) in &self.sweep.ends {
+                sqlx::query("UPDATE streams SET indexed = ? WHERE id = ?")
+                    .bind(end & ((1 << STREAM_SHIFT) - 1))
+                    .bind(stream)
+                    .execute(&mut *db)
+                    .await
+                    .map_err(failed("index"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// After a commit.
+    pub(super) fn settle(&mut self) {
+        if let Some(last) = self.swept.last() {
+            self.sweep.cursor = Some(*last);
+        }
+        if std::mem::take(&mut self.finished) {
+            self.ends.retain(|stream, end| self.sweep.ends.get(stream) != Some(end));
+            self.sweep = Sweep::default();
+        }
+        let mut behind = self.behind.write();
+        for spot in self.swept.drain(..) {
+            behind.remove(&spot);
+        }
+        for (spot, stand) in self.fresh.drain(..) {
+            self.ends.insert(stand.place >> STREAM_SHIFT, stand.place);
+            behind.insert(spot, stand);
+        }
+        for spot in self.gone.drain(..) {
+            behind.remove(&spot);
+        }
+    }
+
+    /// After a rollback.
+    pub(super) fn forget(&mut self) {
+        self.fresh.clear();
+        self.swept.clear();
+        self.gone.clear();
+        self.finished = false;
+    }
+}
+
+async fn threads(db: &mut SqliteConnection, taken: &[(Spot, Stand)]) -> Result<()> {
+    let mut rest = taken;
+    while !rest.is_empty() {
+        let (part, left) = rest.split_at(THREADS.fit(rest.len()));
+        rest = left;
+        let mut values = Values::with_capacity(part.len() * 4);
+        for ((tenant, conversation, sequence), stand) in part {
+            values.push(*tenant);
+            values.push(*conversation);
+            values.push(*sequence);
+            values.push(stand.place);
+        }
+        super::flush::run(db, &THREADS, part.len(), values).await?;
+    }
+    Ok(())
+}
+
+async fn histories(db: &mut SqliteConnection, taken: &[(Spot, Stand)]) -> Result<()> {
+    let messages = taken.iter().filter_map(|(spot, stand)| Some((spot, stand, stand.message.as_ref()?)));
+    let messages: Vec<_> = messages.collect();
+    let mut rest = messages.as_slice();
+    while !rest.is_empty() {
+        let (part, left) = rest.split_at(HISTORIES.fit(rest.len()));
+        rest = left;
+        let mut values = Values::with_capacity(part.len() * 6);
+        for ((tenant, conversation, _), stand, named) in part {
+            values.push(*tenant);
+            values.push(*conversation);
+            values.push(stand.sent_at);
+            values.push(named.sort_key.as_ref());
+            values.push(named.message.as_slice());
+            values.push(stand.place);
+        }
+        super::flush::run(db, &HISTORIES, part.len(), values).await?;
+    }
+    Ok(())
+}
