@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use switchboard_contract::storage::Store;
+use switchboard_contract::storage::{Archive, Store};
 use switchboard_contract::{
     App, Clock, ConversationKind, Error, ErrorKind, Inbound, Origin, Provider, ProviderId, Result, TenantId,
 };
@@ -25,6 +25,7 @@ use crate::sending::{AppMode, EvidenceSink, Sending};
 pub struct Builder {
     config: Config,
     store: Option<Arc<dyn Store>>,
+    archive: Option<Arc<dyn Archive>>,
     clock: Option<Arc<dyn Clock>>,
     providers: BTreeMap<ProviderId, Registered>,
 }
@@ -41,6 +42,13 @@ impl Builder {
     #[must_use]
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
+        self
+    }
+
+    /// An archive of your own: what it holds is read in every query of history as if it stood in the store.
+    #[must_use]
+    pub fn archive(mut self, archive: Arc<dyn Archive>) -> Self {
+        self.archive = Some(archive);
         self
     }
 
@@ -64,7 +72,7 @@ impl Builder {
     /// # Errors
     /// As [`Switchboard::open`].
     pub async fn open(self) -> Result<Switchboard> {
-        let Self { config, store, clock, mut providers } = self;
+        let Self { config, store, archive, clock, mut providers } = self;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
         let store = match store {
             Some(store) => store,
@@ -112,6 +120,7 @@ impl Builder {
         Ok(Switchboard {
             inner: Arc::new(Inner {
                 store,
+                archive,
                 clock,
                 identity,
                 provisioner,

@@ -9,7 +9,7 @@ mod trace;
 
 use std::sync::Arc;
 
-use switchboard_contract::storage::{Recipients, Store};
+use switchboard_contract::storage::{Archive, Recipients, Store};
 use switchboard_contract::{
     Clock, ConversationId, ConversationKind, Error, ErrorKind, MessageId, ProviderId, RawCallback, Result, SendId,
     SubscriberName, TenantId,
@@ -40,6 +40,7 @@ pub struct Switchboard {
 #[derive(Debug)]
 struct Inner {
     store: Arc<dyn Store>,
+    archive: Option<Arc<dyn Archive>>,
     clock: Arc<dyn Clock>,
     identity: Arc<Identity>,
     provisioner: Arc<Provisioner>,
@@ -142,6 +143,11 @@ impl Switchboard {
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.inner.store
+    }
+
+    /// The archive behind the store, if there is one.
+    pub fn archive(&self) -> Option<&Arc<dyn Archive>> {
+        self.inner.archive.as_ref()
     }
 
     /// The clock everything runs on.

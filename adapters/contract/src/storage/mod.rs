@@ -3,6 +3,7 @@
 //! Every write that returned `Ok` is durable: it survives a crash and a loss of power. Every method may be called
 //! from many tasks at once. A store that fails answers `Storage` (or `StorageFull`) and has then changed nothing.
 
+mod archive;
 mod bindings;
 mod coverage;
 mod directory;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use archive::{Archive, ArchivePage, HeldSpan};
 pub use bindings::{Binding, BindingKind, Bindings};
 pub use coverage::{CoverageLedger, CoverageState, FileFact, HourCoverage, PositionRun, SequenceHole};
 pub use directory::{Directory, GroupRecord, UserRecord};
