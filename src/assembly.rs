@@ -83,7 +83,7 @@ impl Adapter {
             #[cfg(feature = "rongcloud")]
             Self::RongCloud(ref config) => config.faults(),
             #[cfg(feature = "selfhosted")]
-            Self::SelfHosted(_) => Vec::new(),
+            Self::SelfHosted(ref config) => config.faults(),
         }
     }
 
@@ -112,6 +112,10 @@ impl Adapter {
             Self::Huanxin(config) => Ok(Arc::new(config.build(clock)?)),
             #[cfg(feature = "rongcloud")]
             Self::RongCloud(config) => Ok(Arc::new(config.build(clock)?)),
+            #[cfg(feature = "selfhosted")]
+            Self::SelfHosted(config) if config.base_url.is_some() => {
+                Ok(Arc::new(switchboard_selfhosted::RemoteGate::build(&config, clock)?))
+            }
             #[cfg(feature = "selfhosted")]
             Self::SelfHosted(config) => Ok(Arc::new(selfhosted(*config, tenant, store, clock).await?)),
         }

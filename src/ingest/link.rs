@@ -1,12 +1,16 @@
 //! A provider's own connection: what it brings is received as any callback is, and acknowledged only once it is kept.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
-use switchboard_contract::{ErrorKind, Link, Provider, ProviderId, RawCallback, TenantId, Topic};
+use switchboard_contract::{ErrorKind, Link, Provider, ProviderId, RawCallback, TenantId, Timestamp, Topic};
 
 use super::health::WeakIngest;
 use super::{Ingest, start};
+
+/// A link that answers is told to be alive at most this often.
+const BEAT: Duration = Duration::from_secs(30);
 
 impl Ingest {
     /// Reads the provider's link, if it has one, until the way in stops.
@@ -21,6 +25,7 @@ impl Ingest {
             tenant: tenant.clone(),
             provider: provider.clone(),
             up: None,
+            beaten: None,
         };
         let waits = super::Backoff::new(core.config.retry_first, core.config.retry_longest);
         let clock = core.clock.clone();
@@ -52,6 +57,8 @@ struct Follower {
     provider: Arc<dyn Provider>,
     /// What was last told of the link.
     up: Option<bool>,
+    /// When it was last told to be alive.
+    beaten: Option<Timestamp>,
 }
 
 impl Follower {
@@ -62,6 +69,7 @@ impl Follower {
         match link.next().await {
             Ok(callbacks) => {
                 self.tell(true, None)?;
+                self.beat()?;
                 for callback in callbacks {
                     self.keep(callback).await?;
                 }
@@ -88,6 +96,18 @@ impl Follower {
                 _ => return Some(()),
             }
         }
+    }
+
+    /// A sign of life: every look that ends well is one, whether it brought anything or not.
+    fn beat(&mut self) -> Option<()> {
+        let ingest = self.ingest.upgrade()?;
+        let now = ingest.core().clock.now();
+        if self.beaten.is_none_or(|last| now.since(last) >= BEAT) {
+            self.beaten = Some(now);
+            let detail = json!({ "every_seconds": BEAT.as_secs() });
+            ingest.core().aside.tell(&self.tenant, Topic::Heartbeat, "link_alive", &self.alias, detail);
+        }
+        Some(())
     }
 
     fn tell(&mut self, up: bool, why: Option<ErrorKind>) -> Option<()> {

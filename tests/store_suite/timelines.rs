@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use switchboard_contract::storage::{
-    Account, ConversationMarks, DeviceCursor, LineChange, LineKind, MemberRole, NewLine, Spread, Timelines, Written,
+    Account, ConversationMarks, DeviceCursor, Glimpse, Line, LineChange, LineKind, MemberRole, NewLine, Spread,
+    Timelines, Written,
 };
 use switchboard_contract::{
     App, ConversationId, ErrorKind, GroupId, MessageId, Position, Sequence, Timestamp, UserId, UserProfile,
@@ -40,6 +41,7 @@ fn line(conversation: &ConversationId, by: &str, text: &str, spread: Spread) -> 
         id: MessageId::generate(),
         by: user(by),
         client_id: None,
+        digest: 0,
         at: Timestamp(1_000),
         mark: Some("m".to_owned()),
         payload: Bytes::copy_from_slice(text.as_bytes()),
@@ -68,6 +70,12 @@ async fn write(log: &Arc<dyn Timelines>, line: NewLine) -> (Position, Option<Seq
 
 async fn seen(log: &Arc<dyn Timelines>, name: &str, after: u64) -> Vec<String> {
     let lines = log.timeline(&user(name), Position(after), Position(u64::MAX >> 24), 100).await.unwrap();
+    let glimpses = log.glimpses(&user(name), Position(after), Position(u64::MAX >> 24), 100).await.unwrap();
+    let same = |(line, glimpse): (&Line, &Glimpse)| {
+        (line.position, line.sequence, line.kind, &line.payload)
+            == (glimpse.position, glimpse.sequence, glimpse.kind, &glimpse.payload)
+    };
+    assert!(lines.len() == glimpses.len() && lines.iter().zip(&glimpses).all(same), "both looks show the same");
     lines.into_iter().map(|line| String::from_utf8(line.payload.to_vec()).unwrap()).collect()
 }
 

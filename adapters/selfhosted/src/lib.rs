@@ -10,12 +10,14 @@
 pub mod client;
 pub mod frame;
 pub mod gate;
+mod hooks;
+mod outbox;
 mod provider;
 pub mod service;
 mod tls;
 mod transport;
 
-pub use provider::{KIND, Listen, SelfHosted, SelfHostedConfig, Surroundings};
+pub use provider::{KIND, Listen, NetworkClass, RemoteGate, SelfHosted, SelfHostedConfig, Surroundings};
 pub use tls::ServerTls;
 
 /// The bodies of the packets, generated from `proto/gate.proto`, with their canonical JSON mapping.

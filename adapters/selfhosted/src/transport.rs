@@ -1,9 +1,7 @@
 //! Packets over a stream, whatever its form: plain TCP, or WebSocket in binary or JSON.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use futures::{SinkExt as _, StreamExt as _};
 use switchboard_contract::Clock;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -15,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WebError, Message};
 
 use crate::frame::{BINARY_PROTOCOL, Decoder, FrameError, HEADER_BYTES, JSON_PROTOCOL, Packet, from_json, to_json};
+use crate::outbox::{Outbox, Part, binary, message_head, write_chunks};
 
 /// Small on purpose: there are many connections, and most are silent.
 const BUFFER: usize = 4096;
@@ -36,10 +35,17 @@ pub(crate) enum Lost {
     Fault(FrameError),
 }
 
+/// Which end of a WebSocket this is: a client must mask what it sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Server,
+    Client,
+}
+
 /// A connection that carries packets.
 pub(crate) enum Transport {
     Tcp { io: Io, decoder: Decoder },
-    Binary { socket: Box<WebSocketStream<Io>>, decoder: Decoder },
+    Binary { socket: Box<WebSocketStream<Io>>, decoder: Decoder, role: Side },
     Json { socket: Box<WebSocketStream<Io>> },
 }
 
@@ -77,7 +83,8 @@ impl Transport {
         };
         let socket = tokio_tungstenite::accept_hdr_async_with_config(io, choose, Some(limits(limit))).await?;
         let socket = Box::new(socket);
-        Ok(if json { Self::Json { socket } } else { Self::Binary { socket, decoder: Decoder::new(limit) } })
+        let (decoder, role) = (Decoder::new(limit), Side::Server);
+        Ok(if json { Self::Json { socket } } else { Self::Binary { socket, decoder, role } })
     }
 
     /// Opens a WebSocket as a client, for binary packets.
@@ -85,7 +92,7 @@ impl Transport {
         let mut request = format!("ws://{host}/").into_client_request()?;
         request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(BINARY_PROTOCOL));
         let (socket, _) = tokio_tungstenite::client_async_with_config(request, io, Some(limits(limit))).await?;
-        Ok(Self::Binary { socket: Box::new(socket), decoder: Decoder::new(limit) })
+        Ok(Self::Binary { socket: Box::new(socket), decoder: Decoder::new(limit), role: Side::Client })
     }
 
     /// The next packet. May be dropped and called again at any time.
@@ -101,7 +108,7 @@ impl Transport {
                     Ok(_) => {}
                 }
             },
-            Self::Binary { socket, decoder } => loop {
+            Self::Binary { socket, decoder, .. } => loop {
                 if let Some(packet) = decoder.next_packet().map_err(Lost::Fault)? {
                     return Ok(packet);
                 }
@@ -123,46 +130,62 @@ impl Transport {
         }
     }
 
+    /// A packet that has come already.
+    pub(crate) fn buffered(&mut self) -> Result<Option<Packet>, Lost> {
+        match self {
+            Self::Tcp { decoder, .. } | Self::Binary { decoder, .. } => decoder.next_packet().map_err(Lost::Fault),
+            Self::Json { .. } => Ok(None),
+        }
+    }
+
     /// Writes packets, all of them at once where that is possible.
-    pub(crate) async fn write(
-        &mut self,
-        packets: &mut VecDeque<Packet>,
-        within: Duration,
-        clock: &dyn Clock,
-    ) -> Result<(), Lost> {
-        if packets.is_empty() {
+    pub(crate) async fn write(&mut self, out: &mut Outbox, within: Duration, clock: &dyn Clock) -> Result<(), Lost> {
+        if out.is_empty() {
             return Ok(());
         }
         tokio::select! {
             biased;
-            written = self.write_all(packets) => written,
+            written = self.write_all(out) => written,
             () = clock.sleep(within) => Err(Lost::Slow),
         }
     }
 
-    async fn write_all(&mut self, packets: &mut VecDeque<Packet>) -> Result<(), Lost> {
-        let gone = |_| Lost::Gone;
+    async fn write_all(&mut self, out: &mut Outbox) -> Result<(), Lost> {
+        let (size, parts) = (out.size(), out.take());
         match self {
             Self::Tcp { io, .. } => {
-                let mut out = BytesMut::new();
-                packets.drain(..).for_each(|packet| packet.encode(&mut out));
-                io.write_all(&out).await.map_err(|_| Lost::Gone)?;
-                io.flush().await.map_err(|_| Lost::Gone)
+                let chunks = binary(parts, size, |_, _| {});
+                write_chunks(io, &chunks).await.map_err(|_| Lost::Gone)
             }
-            Self::Binary { socket, .. } => {
-                for packet in packets.drain(..) {
-                    let mut out = BytesMut::new();
-                    packet.encode(&mut out);
-                    socket.feed(Message::Binary(out.freeze())).await.map_err(gone)?;
-                }
-                socket.flush().await.map_err(gone)
+            Self::Binary { socket, role: Side::Server, .. } => {
+                let chunks = binary(parts, size, message_head);
+                // Nothing of the library's own, a pong, may be half written.
+                socket.flush().await.map_err(|_| Lost::Gone)?;
+                write_chunks(socket.get_mut(), &chunks).await.map_err(|_| Lost::Gone)
+            }
+            Self::Binary { socket, role: Side::Client, .. } => {
+                let chunks = binary(parts, size, |_, _| {});
+                let whole = match <[_; 1]>::try_from(chunks) {
+                    Ok([only]) => only,
+                    Err(chunks) => chunks.concat().into(),
+                };
+                socket.send(Message::Binary(whole)).await.map_err(|_| Lost::Gone)
             }
             Self::Json { socket } => {
-                for packet in packets.drain(..) {
-                    let text = to_json(&packet).map_err(Lost::Fault)?;
-                    socket.feed(Message::text(text)).await.map_err(gone)?;
+                for part in parts {
+                    match part {
+                        Part::Packet(packet) => {
+                            let text = to_json(&packet).map_err(Lost::Fault)?;
+                            socket.feed(Message::text(text)).await.map_err(|_| Lost::Gone)?;
+                        }
+                        Part::Piece(piece) => {
+                            for text in piece.json() {
+                                socket.feed(Message::Text(text.clone())).await.map_err(|_| Lost::Gone)?;
+                            }
+                        }
+                    }
                 }
-                socket.flush().await.map_err(gone)
+                socket.flush().await.map_err(|_| Lost::Gone)
             }
         }
     }

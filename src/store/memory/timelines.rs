@@ -93,10 +93,22 @@ impl Log {
             self.keys.insert(key, position);
         }
         self.ids.insert(new.id, position);
-        let NewLine { conversation, kind, id, by, client_id, at, mark, payload, spread, .. } = new;
+        let NewLine { conversation, kind, id, by, client_id, digest, at, mark, payload, spread, .. } = new;
         let position = Position(position);
-        let line =
-            Line { position, sequence, conversation, kind, id, by, client_id, at, mark, recalled: false, payload };
+        let line = Line {
+            position,
+            sequence,
+            conversation,
+            kind,
+            id,
+            by,
+            client_id,
+            digest,
+            at,
+            mark,
+            recalled: false,
+            payload,
+        };
         self.lines.insert(position.0, Kept { line, spread });
         Written::Fresh { position, sequence }
     }

@@ -38,7 +38,7 @@ pub use subscribers::{
     SubscriberSpec, SubscriberUpdate, Subscribers,
 };
 pub use timelines::{
-    Account, ConversationMarks, DeviceCursor, Line, LineChange, LineKind, MemberRole, NewLine, Spread,
+    Account, ConversationMarks, DeviceCursor, Glimpse, Line, LineChange, LineKind, MemberRole, NewLine, Spread,
     TimelineConversation, TimelineGroup, TimelineMember, Timelines, Written,
 };
 pub use windows::{RepairWindow, RepairWindows};

@@ -85,6 +85,8 @@ pub struct NewLine {
     pub by: UserId,
     /// With `by`, a key that is written once.
     pub client_id: Option<String>,
+    /// A fingerprint of what the key stands for; 0 for none. Kept as it is, whatever becomes of the content.
+    pub digest: u64,
     /// When.
     pub at: Timestamp,
     /// Kept for the log's reader and shown to nobody else.
@@ -196,6 +198,8 @@ pub struct Line {
     pub by: UserId,
     /// Its writer's key.
     pub client_id: Option<String>,
+    /// As in [`NewLine::digest`].
+    pub digest: u64,
     /// When.
     pub at: Timestamp,
     /// As in [`NewLine::mark`].
@@ -215,6 +219,26 @@ impl fmt::Debug for Line {
             .field("kind", &self.kind)
             .field("conversation", &self.conversation)
             .finish_non_exhaustive()
+    }
+}
+
+/// What a device is given of a line.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Glimpse {
+    /// Its place in the log.
+    pub position: Position,
+    /// Its number in the conversation, if it took one.
+    pub sequence: Option<Sequence>,
+    /// What it is.
+    pub kind: LineKind,
+    /// The content in force.
+    pub payload: Bytes,
+}
+
+/// Shows the place alone: contents do not belong in logs.
+impl fmt::Debug for Glimpse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Glimpse").field("position", &self.position.0).field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 
@@ -324,6 +348,19 @@ pub trait Timelines: fmt::Debug + Send + Sync {
     /// # Errors
     /// `Storage`.
     async fn timeline(&self, user: &UserId, after: Position, until: Position, limit: usize) -> Result<Vec<Line>>;
+
+    /// The same lines as [`timeline`](Self::timeline), as much of them as a device is given.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn glimpses(&self, user: &UserId, after: Position, until: Position, limit: usize) -> Result<Vec<Glimpse>> {
+        let lines = self.timeline(user, after, until, limit).await?;
+        let glimpse = |line| {
+            let Line { position, sequence, kind, payload, .. } = line;
+            Glimpse { position, sequence, kind, payload }
+        };
+        Ok(lines.into_iter().map(glimpse).collect())
+    }
 
     /// The line with this id.
     ///

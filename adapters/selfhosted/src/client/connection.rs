@@ -1,6 +1,6 @@
 //! One connection to a gate.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::frame::{Body, Command, Kind, Packet, decode_body, encode_body};
+use crate::outbox::Outbox;
 use crate::proto;
 use crate::tls::connector;
 use crate::transport::{Io, Lost, Transport};
@@ -145,11 +146,20 @@ impl Connection {
     /// What the service refuses, with its kind; `Unavailable` when the connection is gone, `Timeout` after 10 s: then
     /// the request may have been carried out.
     pub async fn request(&self, command: Command, body: &Body) -> Result<Body> {
+        self.request_within(command, body, ANSWER_WITHIN).await
+    }
+
+    /// As [`request`](Self::request), with as long a wait for the answer.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub async fn request_within(&self, command: Command, body: &Body, within: Duration) -> Result<Body> {
         let correlation = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let packet = Packet::new(Kind::Request, command, correlation, encode_body(body));
         let (reply, answer) = oneshot::channel();
-        self.orders.send(Order::Request(packet, reply)).await.map_err(|_| gone())?;
-        match tokio::time::timeout(ANSWER_WITHIN, answer).await {
+        let never_left = |_| gone().with_retry(Retry::Safe { after: None });
+        self.orders.send(Order::Request(packet, reply)).await.map_err(never_left)?;
+        match tokio::time::timeout(within, answer).await {
             Ok(answer) => answer.unwrap_or_else(|_| Err(gone())),
             Err(_) => {
                 let cancel = Packet::new(Kind::Cancel, command, correlation, encode_body(&Body::Empty));
@@ -202,6 +212,11 @@ impl Connection {
         self.orders.send(Order::Packet(packet)).await.map_err(|_| gone())
     }
 
+    /// Whether the connection is gone.
+    pub fn is_closed(&self) -> bool {
+        self.orders.is_closed()
+    }
+
     /// What the service tells next; `None` when the connection is gone.
     pub async fn next(&mut self) -> Option<Told> {
         self.told.recv().await
@@ -214,7 +229,7 @@ fn unexpected() -> Error {
 
 /// What a refusal means to its caller.
 fn refused(fault: &proto::Fault) -> Error {
-    const KINDS: [ErrorKind; 12] = [
+    const KINDS: [ErrorKind; 15] = [
         ErrorKind::InvalidInput,
         ErrorKind::Unauthorized,
         ErrorKind::Forbidden,
@@ -227,6 +242,9 @@ fn refused(fault: &proto::Fault) -> Error {
         ErrorKind::Storage,
         ErrorKind::StorageFull,
         ErrorKind::Closed,
+        ErrorKind::Unavailable,
+        ErrorKind::Timeout,
+        ErrorKind::Decode,
     ];
     let kind = KINDS.into_iter().find(|kind| kind.as_str() == fault.code).unwrap_or(ErrorKind::Internal);
     let after = (fault.retry_after_ms > 0).then(|| Duration::from_millis(fault.retry_after_ms.into()));
@@ -236,16 +254,16 @@ fn refused(fault: &proto::Fault) -> Error {
 
 async fn run(mut transport: Transport, mut orders: mpsc::Receiver<Order>, told: mpsc::Sender<Told>) {
     let mut open: HashMap<u64, oneshot::Sender<Result<Body>>> = HashMap::new();
-    let mut out = VecDeque::new();
+    let mut out = Outbox::default();
     loop {
         tokio::select! {
             order = orders.recv() => {
                 match order {
                     Some(Order::Request(packet, reply)) => {
                         open.insert(packet.correlation, reply);
-                        out.push_back(packet);
+                        out.push(packet);
                     }
-                    Some(Order::Packet(packet)) => out.push_back(packet),
+                    Some(Order::Packet(packet)) => out.push(packet),
                     None => break,
                 }
                 if transport.write(&mut out, ANSWER_WITHIN, &Time).await.is_err() {

@@ -31,4 +31,4 @@ mod connection;
 mod session;
 
 pub use connection::{Connection, Endpoint, Told};
-pub use session::{Client, ClientConfig, ClientState, TokenSource};
+pub use session::{Client, ClientConfig, ClientState, Sender, TokenSource};

@@ -17,6 +17,10 @@ use super::connection::{Connection, Endpoint, Told};
 use crate::frame::{Body, Command};
 use crate::proto;
 
+/// Entries are acknowledged together: so many at most, after this long at the latest.
+const ACK_ENTRIES: u32 = 64;
+const ACK_AFTER: Duration = Duration::from_millis(50);
+
 /// Gives tokens: asked before every login, so that a new one can take the place of one that ended.
 #[async_trait]
 pub trait TokenSource: fmt::Debug + Send + Sync {
@@ -70,9 +74,14 @@ pub enum ClientState {
     /// It has no connection and tries to get one.
     Connecting,
     /// It fetches what it missed.
-    Syncing,
+    Syncing {
+        /// How much of it is there, in percent.
+        percent: u8,
+    },
     /// What happens comes as it happens.
     Online,
+    /// The connection is there, and the service does not answer as it should.
+    Degraded,
     /// The service ended the session for good: another device, a ban, a token that is not good.
     Ended,
 }
@@ -86,8 +95,57 @@ struct Outgoing {
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: Mutex<VecDeque<Outgoing>>,
+    waiting: Mutex<Waiting>,
     added: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    messages: VecDeque<Outgoing>,
+    ended: bool,
+}
+
+impl Queue {
+    fn first(&self) -> Option<proto::Send> {
+        self.waiting.lock().messages.front().map(|first| first.send.clone())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.lock().messages.is_empty()
+    }
+
+    /// Nothing is sent any more; whoever waits for an answer gets none.
+    fn end(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.ended = true;
+        waiting.messages.clear();
+    }
+}
+
+/// Sends messages for a [`Client`], beside whoever takes its entries. Clones share the client's line.
+#[derive(Clone, Debug)]
+pub struct Sender(Arc<Queue>);
+
+impl Sender {
+    /// Sends a message, however often the connection breaks meanwhile. It arrives once. Somebody must take the
+    /// client's entries meanwhile: the sender's own messages are among them.
+    ///
+    /// # Errors
+    /// What the service refuses; `Closed` when the session has ended for good.
+    pub async fn send(&self, to: proto::Target, content: proto::Content) -> Result<proto::Sent> {
+        let closed = || Error::new(ErrorKind::Closed, "the session has ended");
+        let send = proto::Send { to: Some(to), content: Some(content), client_id: MessageId::generate().to_string() };
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut waiting = self.0.waiting.lock();
+            if waiting.ended {
+                return Err(closed());
+            }
+            waiting.messages.push_back(Outgoing { send, reply });
+        }
+        self.0.added.notify_one();
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
 }
 
 /// A client that stays. Dropping it ends it.
@@ -111,12 +169,13 @@ impl Client {
         let (tell, state) = watch::channel(ClientState::Connecting);
         let (queue, stop) = (Arc::<Queue>::default(), CancellationToken::new());
         let worker = Worker { config, tokens, queue: queue.clone(), show, tell, shown };
-        let ended = stop.clone();
+        let (ended, left) = (stop.clone(), queue.clone());
         tokio::spawn(async move {
             tokio::select! {
                 () = ended.cancelled() => {}
                 () = worker.run() => {}
             }
+            left.end();
         });
         Self { queue, entries, state, _stop: stop.drop_guard() }
     }
@@ -126,16 +185,17 @@ impl Client {
         self.entries.recv().await
     }
 
-    /// Sends a message, however often the connection breaks meanwhile. It arrives once.
+    /// As [`Sender::send`].
     ///
     /// # Errors
-    /// What the service refuses; `Closed` when the session has ended for good.
+    /// As [`Sender::send`].
     pub async fn send(&self, to: proto::Target, content: proto::Content) -> Result<proto::Sent> {
-        let send = proto::Send { to: Some(to), content: Some(content), client_id: MessageId::generate().to_string() };
-        let (reply, answer) = oneshot::channel();
-        self.queue.waiting.lock().push_back(Outgoing { send, reply });
-        self.queue.added.notify_one();
-        answer.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, "the session has ended")))
+        self.sender().send(to, content).await
+    }
+
+    /// Sends beside whoever takes the entries.
+    pub fn sender(&self) -> Sender {
+        Sender(self.queue.clone())
     }
 
     /// Where it stands, and news of it.
@@ -184,7 +244,7 @@ impl Worker {
             tokio::time::sleep(wait).await;
         }
         self.tell.send_replace(ClientState::Ended);
-        self.queue.waiting.lock().clear();
+        self.queue.end();
     }
 
     async fn session(&mut self, failures: &mut u32) -> Over {
@@ -198,11 +258,12 @@ impl Worker {
             network: self.config.network.into(),
             reception: proto::Reception::AckOnline.into(),
         };
-        let heartbeat = match self.within(connection.login(login)).await {
-            Ok(answer) => Duration::from_millis(answer.heartbeat_ms.into()),
+        let answer = match self.within(connection.login(login)).await {
+            Ok(answer) => answer,
             Err(error) => return judge(&error),
         };
-        self.tell.send_replace(ClientState::Syncing);
+        let heartbeat = Duration::from_millis(answer.heartbeat_ms.into());
+        self.tell.send_replace(ClientState::Syncing { percent: 0 });
         let mut after = 0;
         loop {
             let page = match self.within(connection.pull(after, 0)).await {
@@ -218,10 +279,27 @@ impl Worker {
                     return Over::Ended;
                 }
             }
+            let percent = percent(answer.cursor, after, answer.tail);
+            self.tell.send_replace(ClientState::Syncing { percent });
         }
         *failures = 0;
         self.tell.send_replace(ClientState::Online);
         self.online(&mut connection, heartbeat).await
+    }
+
+    /// Waits for an answer while online; who looks is told when it is late.
+    async fn answered<T>(&self, asked: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut asked = std::pin::pin!(self.within(asked));
+        let late = self.config.answer_within / 4;
+        match tokio::time::timeout(late, &mut asked).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.tell.send_replace(ClientState::Degraded);
+                let answer = asked.await;
+                self.tell.send_replace(ClientState::Online);
+                answer
+            }
+        }
     }
 
     async fn within<T>(&self, asked: impl Future<Output = Result<T>>) -> Result<T> {
@@ -243,19 +321,22 @@ impl Worker {
     async fn online(&mut self, connection: &mut Connection, heartbeat: Duration) -> Over {
         let mut beat = tokio::time::interval(heartbeat);
         beat.tick().await;
+        let mut acks = Acks::default();
         loop {
             let queue = self.queue.clone();
-            let waiting = !queue.waiting.lock().is_empty();
+            let waiting = !queue.is_empty();
             tokio::select! {
                 biased;
+                () = acks.due() => {
+                    if acks.send(connection).await.is_err() {
+                        return Over::Lost;
+                    }
+                }
                 told = connection.next() => match told {
                     Some(Told::Entry(entry)) => {
-                        let position = entry.position;
+                        acks.shown(entry.position);
                         if self.shows(entry).await.is_err() {
                             return Over::Ended;
-                        }
-                        if connection.acknowledge(position).await.is_err() {
-                            return Over::Lost;
                         }
                     }
                     Some(Told::Kicked(kicked)) => return after_kick(&kicked),
@@ -270,7 +351,7 @@ impl Worker {
                 }
                 _ = beat.tick() => {
                     let body = Body::Heartbeat(proto::Heartbeat { network: self.config.network.into() });
-                    match self.within(connection.request(Command::Heartbeat, &body)).await {
+                    match self.answered(connection.request(Command::Heartbeat, &body)).await {
                         Ok(Body::HeartbeatSeen(seen)) => {
                             let every = Duration::from_millis(seen.heartbeat_ms.max(1).into());
                             beat = tokio::time::interval(every);
@@ -285,8 +366,8 @@ impl Worker {
 
     /// Sends the first message that waits. It stays first until it is answered.
     async fn send_first(&self, connection: &Connection) -> Option<Over> {
-        let send = self.queue.waiting.lock().front().map(|first| first.send.clone())?;
-        let outcome = self.within(connection.send(send)).await;
+        let send = self.queue.first()?;
+        let outcome = self.answered(connection.send(send)).await;
         match outcome {
             Err(error) if error.retry() != Retry::Never && error.kind() != ErrorKind::RateLimited => Some(Over::Lost),
             Err(error) if error.kind() == ErrorKind::RateLimited => {
@@ -298,7 +379,7 @@ impl Worker {
                 None
             }
             answered => {
-                if let Some(first) = self.queue.waiting.lock().pop_front() {
+                if let Some(first) = self.queue.waiting.lock().messages.pop_front() {
                     // A caller that no longer waits needs no answer.
                     let _ = first.reply.send(answered);
                 }
@@ -308,10 +389,57 @@ impl Worker {
     }
 }
 
+/// How much of the way is gone; all of it only when it is.
+fn percent(from: u64, at: u64, to: u64) -> u8 {
+    let (gone, all) = (at.saturating_sub(from), to.saturating_sub(from));
+    if all == 0 { 99 } else { u8::try_from(gone.saturating_mul(100) / all).unwrap_or(99).min(99) }
+}
+
+/// What was shown and is not acknowledged yet.
+#[derive(Debug, Default)]
+struct Acks {
+    last: u64,
+    count: u32,
+    at: Option<tokio::time::Instant>,
+}
+
+impl Acks {
+    fn shown(&mut self, position: u64) {
+        self.last = self.last.max(position);
+        self.count += 1;
+        self.at.get_or_insert_with(|| tokio::time::Instant::now() + ACK_AFTER);
+    }
+
+    async fn due(&self) {
+        match self.at {
+            Some(_) if self.count >= ACK_ENTRIES => {}
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn send(&mut self, connection: &Connection) -> Result<()> {
+        (self.count, self.at) = (0, None);
+        connection.acknowledge(self.last).await
+    }
+}
+
 fn after_kick(kicked: &proto::Kicked) -> Over {
     use proto::kicked::Reason;
     match kicked.reason() {
         Reason::OtherDevice | Reason::Banned | Reason::Forced => Over::Ended,
         Reason::TokenEnded | Reason::Shutdown | Reason::Slow | Reason::Unspecified => Over::Lost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_a_client_is_grows_and_ends_with_the_end() {
+        let seen: Vec<u8> = [100, 150, 199, 200, 999].map(|at| percent(100, at, 200)).into();
+        assert_eq!(seen, [0, 50, 99, 99, 99]);
+        assert_eq!(percent(5, 5, 5), 99);
     }
 }

@@ -116,6 +116,8 @@ bodies! {
     Group: Ack GroupGet,
     AskPresence: Request Presence,
     Presences: Ack Presence,
+    BusinessCall: Request Business,
+    BusinessAnswer: Ack Business,
 }
 
 fn misplaced(packet: &Packet) -> FrameError {

@@ -139,6 +139,8 @@ commands! {
     Presence = 19, "presence";
     /// The service closes the connection for this fault.
     Close = 20, "close";
+    /// What a business asks.
+    Business = 21, "business";
 }
 
 /// Why bytes are not a packet. Every one of these closes the connection: behind it nothing can be trusted.
@@ -285,6 +287,11 @@ impl Packet {
     /// Whether it is an ack that tells of a failure.
     pub const fn is_error(&self) -> bool {
         self.flags & flags::ERROR != 0
+    }
+
+    /// Bytes of header and body.
+    pub fn wire_length(&self) -> usize {
+        HEADER_BYTES + self.body.len()
     }
 
     /// Header and body.

@@ -1,15 +1,16 @@
 //! A connection from its first packet to its end: the login, then the session.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use switchboard_contract::storage::DeviceCursor;
-use switchboard_contract::{Error, ErrorKind, Position, Result, Retry, Timestamp, UserId};
+use switchboard_contract::{Error, ErrorKind, Position, Result, Retry, UserId};
 use tokio_util::sync::CancellationToken;
 
+use super::business;
 use super::listener::{Shared, Stranger};
-use super::session::Session;
+use super::session::{Opening, Session};
 use crate::frame::{Body, Command, FrameError, Kind, Packet, decode_body, encode_body, flags};
+use crate::outbox::Outbox;
 use crate::proto;
 use crate::service::Act;
 use crate::transport::{Lost, Transport};
@@ -17,43 +18,114 @@ use crate::transport::{Lost, Transport};
 /// Device names longer than this are refused.
 const MAX_DEVICE: usize = 128;
 
-pub(super) async fn run(shared: Arc<Shared>, mut transport: Transport, stranger: Stranger, stop: CancellationToken) {
+/// Who was let in, and what its first answer is.
+pub(super) enum Admitted {
+    Device(Box<Session>, Transport, Packet),
+    Business(Box<business::Session>, Transport, u64),
+}
+
+impl Admitted {
+    /// The session, to its end. What it took to log in needs no memory any more.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        match self {
+            Self::Device(session, transport, ack) => {
+                drop(stop);
+                Box::pin(session.run(transport, ack)).await;
+            }
+            Self::Business(session, transport, correlation) => {
+                Box::pin(session.run(transport, correlation, stop)).await;
+            }
+        }
+    }
+}
+
+/// The first packet, which must be a login. `None` for whoever is not let in; they have been told why.
+pub(super) async fn admit(
+    shared: &Arc<Shared>,
+    mut transport: Transport,
+    stranger: Stranger,
+    stop: &CancellationToken,
+) -> Option<Admitted> {
     let clock = shared.service.clock().clone();
     let deadline = clock.sleep(shared.config.login_within);
     let first = tokio::select! {
         first = transport.read() => first,
-        () = deadline => return refuse(&shared, transport, "login_deadline", "no login came in time").await,
-        () = stranger.evicted.cancelled() => return,
-        () = stop.cancelled() => return,
+        () = deadline => {
+            refuse(shared, transport, "login_deadline", "no login came in time").await;
+            return None;
+        }
+        () = stranger.evicted.cancelled() => return None,
+        () = stop.cancelled() => return None,
     };
     let packet = match first {
         Ok(packet) => packet,
-        Err(Lost::Fault(fault)) => return refuse(&shared, transport, fault.code(), &fault.to_string()).await,
-        Err(_) => return,
+        Err(Lost::Fault(fault)) => {
+            refuse(shared, transport, fault.code(), &fault.to_string()).await;
+            return None;
+        }
+        Err(_) => return None,
     };
     let login = match (packet.kind, packet.command, decode_body(&packet)) {
         (Kind::Request, Command::Login, Ok(Body::Login(login))) => login,
-        (_, _, Err(fault)) => return refuse(&shared, transport, fault.code(), &fault.to_string()).await,
-        _ => return refuse(&shared, transport, "login_first", "the first packet must be a login").await,
-    };
-    let session = tokio::select! {
-        session = log_in(&shared, login) => session,
-        () = stranger.evicted.cancelled() => return,
-    };
-    drop(stranger);
-    match session {
-        Ok((session, answer)) => {
-            let ack = Packet::new(Kind::Ack, Command::Login, packet.correlation, encode_body(&Body::LoggedIn(answer)));
-            metrics::counter!("switchboard_gate_logins_total", "outcome" => "ok").increment(1);
-            session.run(transport, ack).await;
+        (_, _, Err(fault)) => {
+            refuse(shared, transport, fault.code(), &fault.to_string()).await;
+            return None;
         }
-        Err(error) => {
-            metrics::counter!("switchboard_gate_logins_total", "outcome" => error.kind().as_str()).increment(1);
-            let mut out = VecDeque::from([failed(Command::Login, packet.correlation, &error)]);
-            let _ = transport.write(&mut out, shared.config.write_within, &*clock).await;
-            transport.close(shared.config.write_within, &*clock).await;
+        _ => {
+            refuse(shared, transport, "login_first", "the first packet must be a login").await;
+            return None;
         }
+    };
+    let refused = if login.user.is_empty() {
+        match admit_business(shared, login).await {
+            Ok(session) => return Some(Admitted::Business(Box::new(session), transport, packet.correlation)),
+            Err(error) => error,
+        }
+    } else {
+        let outcome = tokio::select! {
+            outcome = log_in(shared, login) => outcome,
+            () = stranger.evicted.cancelled() => return None,
+        };
+        match outcome {
+            Ok((session, answer)) => {
+                let body = encode_body(&Body::LoggedIn(answer));
+                let ack = Packet::new(Kind::Ack, Command::Login, packet.correlation, body);
+                metrics::counter!("switchboard_gate_logins_total", "outcome" => "ok").increment(1);
+                return Some(Admitted::Device(session, transport, ack));
+            }
+            Err(error) => error,
+        }
+    };
+    turn_away(shared, transport, packet.correlation, &refused).await;
+    None
+}
+
+/// A login that is refused.
+async fn turn_away(shared: &Shared, mut transport: Transport, correlation: u64, error: &Error) {
+    metrics::counter!("switchboard_gate_logins_total", "outcome" => error.kind().as_str()).increment(1);
+    let clock = shared.service.clock().clone();
+    let mut out = Outbox::of(failed(Command::Login, correlation, error));
+    let _ = transport.write(&mut out, shared.config.write_within, &*clock).await;
+    transport.close(shared.config.write_within, &*clock).await;
+}
+
+/// A login without a user is a business's.
+async fn admit_business(shared: &Arc<Shared>, login: proto::Login) -> Result<business::Session> {
+    let refused = || Error::new(ErrorKind::Unauthorized, "no business may log in here");
+    let business = shared.business.clone().ok_or_else(refused)?;
+    if login.device.is_empty() || login.device.len() > MAX_DEVICE {
+        return Err(Error::invalid("device", format!("must have 1 to {MAX_DEVICE} bytes")));
     }
+    let verified = shared.service.verify_business(&login.token).await?;
+    metrics::counter!("switchboard_gate_logins_total", "outcome" => "business").increment(1);
+    let network = login.network();
+    Ok(business::Session {
+        shared: shared.clone(),
+        business,
+        reader: login.device,
+        network,
+        token_ends: verified.expires_at,
+    })
 }
 
 /// Tells why, and closes.
@@ -61,7 +133,7 @@ pub(super) async fn refuse(shared: &Shared, mut transport: Transport, code: &str
     metrics::counter!("switchboard_gate_closed_total", "reason" => code.to_owned()).increment(1);
     let fault = proto::Fault { code: code.to_owned(), message: message.to_owned(), retry: false, retry_after_ms: 0 };
     let clock = shared.service.clock().clone();
-    let mut out = VecDeque::from([Packet::new(Kind::Notify, Command::Close, 0, encode_body(&Body::Fault(fault)))]);
+    let mut out = Outbox::of(Packet::new(Kind::Notify, Command::Close, 0, encode_body(&Body::Fault(fault))));
     let _ = transport.write(&mut out, shared.config.write_within, &*clock).await;
     transport.close(shared.config.write_within, &*clock).await;
 }
@@ -88,7 +160,7 @@ pub(super) fn unreadable(fault: &FrameError) -> Error {
     Error::new(ErrorKind::InvalidInput, fault.to_string())
 }
 
-async fn log_in(shared: &Arc<Shared>, login: proto::Login) -> Result<(Session, proto::LoggedIn)> {
+async fn log_in(shared: &Arc<Shared>, login: proto::Login) -> Result<(Box<Session>, proto::LoggedIn)> {
     let service = &shared.service;
     let (class, network) = (login.device_class(), login.network());
     if login.device.is_empty() || login.device.len() > MAX_DEVICE {
@@ -97,8 +169,18 @@ async fn log_in(shared: &Arc<Shared>, login: proto::Login) -> Result<(Session, p
     let user = UserId::from(login.user.as_str());
     let verified = service.verify(&user, &login.token).await?;
     let now = service.clock().now();
+    let (route, replaced) = service.routes().add(&user, &login.device, class, now);
+    let guard = Unplaced { shared, route: Some(route.clone()) };
+    for other in &replaced {
+        metrics::counter!("switchboard_gate_kicks_total", "reason" => "other_device").increment(1);
+        tracing::debug!(session = other.session, "a device of the same class took the place");
+    }
     let known = service.log().device(&user, &login.device).await?;
-    let low = known.map_or(Position::START, |known| known.low);
+    // What the same device acknowledged on a connection that is just ending may not be stored yet.
+    let before = replaced.iter().filter(|other| other.device == login.device);
+    let acked = before.map(|other| other.acked.load(std::sync::atomic::Ordering::Relaxed)).max().unwrap_or(0);
+    let low = known.map_or(Position::START, |known| known.low).max(Position(acked));
+    route.acked.store(low.0, std::sync::atomic::Ordering::Relaxed);
     // A device is known from its first login on: it counts as one that has taken nothing yet.
     let cursor = DeviceCursor { user: user.clone(), device: login.device.clone(), low, seen_at: now };
     let saved = service.saver().save(cursor).await?;
@@ -107,14 +189,9 @@ async fn log_in(shared: &Arc<Shared>, login: proto::Login) -> Result<(Session, p
             Error::new(ErrorKind::Storage, "the device could not be stored").with_retry(Retry::Safe { after: None })
         );
     }
-    let (route, replaced) = service.routes().add(&user, &login.device, class, now);
     // The route is known to the writer before the tail is read, so nothing falls between log and queue.
     let tail = *service.tail().borrow();
     route.begin(tail);
-    for other in replaced {
-        metrics::counter!("switchboard_gate_kicks_total", "reason" => "other_device").increment(1);
-        tracing::debug!(session = other.session, "a device of the same class took the place");
-    }
     let presence = proto::Presence {
         online: true,
         device: login.device.clone(),
@@ -122,6 +199,7 @@ async fn log_in(shared: &Arc<Shared>, login: proto::Login) -> Result<(Session, p
         reason: "login".to_owned(),
     };
     drop(service.submit(Act::Presence { user: user.clone(), presence }).await?);
+    guard.placed();
     let cadence = shared.cadences.of(&user, &login.device, network, &shared.config.heartbeat);
     let answer = proto::LoggedIn {
         session: route.session.to_string(),
@@ -129,12 +207,29 @@ async fn log_in(shared: &Arc<Shared>, login: proto::Login) -> Result<(Session, p
         cursor: low.0,
         server_time: now.0,
         token_expires_at: verified.expires_at.map_or(0, |until| until.0),
+        tail,
     };
     let concurrent = login.reception() == proto::Reception::Concurrent;
-    let session = Session::new(shared.clone(), route, network, cadence, low, tail, concurrent, expiry(verified));
-    Ok((session, answer))
+    let opening = Opening { network, cadence, token_ends: verified.expires_at, low, tail, concurrent };
+    Ok((Box::new(Session::new(shared.clone(), route, opening)), answer))
 }
 
-fn expiry(verified: crate::service::Verified) -> Option<Timestamp> {
-    verified.expires_at
+/// A route whose login is not done; gone if that does not come to a good end.
+struct Unplaced<'a> {
+    shared: &'a Arc<Shared>,
+    route: Option<Arc<crate::service::Route>>,
+}
+
+impl Unplaced<'_> {
+    fn placed(mut self) {
+        self.route = None;
+    }
+}
+
+impl Drop for Unplaced<'_> {
+    fn drop(&mut self) {
+        if let Some(route) = self.route.take() {
+            self.shared.service.routes().remove(&route);
+        }
+    }
 }

@@ -1,24 +1,30 @@
 //! What a device receives and acknowledges. That is the business of the reception machine, the same that serves the
 //! business's subscribers; this file feeds it and carries out what it wants.
+//!
+//! The machine is fed with pieces of runs, each as one event at the position of its first entry: what many devices get
+//! is encoded once and counted once. A device acknowledges by position, which may lie within a piece.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use bytes::BytesMut;
+use prost::encoding::{WireType, encode_key, encode_varint};
 use switchboard_contract::reception::{Action, Feed, Handle, Head, Input, Key, State};
-use switchboard_contract::storage::{DeviceCursor, LineKind};
-use switchboard_contract::{ConversationId, Error, ErrorKind, Position, Result, Sequence};
+use switchboard_contract::storage::{DeviceCursor, Glimpse, Timelines};
+use switchboard_contract::{Position, Result, Sequence, Timestamp, UserId};
 
-use super::session::{End, Finished, ME, Pulling, SHARD, Session, storage_end};
-use crate::frame::{Body, Command, Kind, Packet, encode_body};
-use crate::proto;
-use crate::service::{Item, Route};
+use super::session::{End, FLUSH, Finished, ME, Pulling, SHARD, Session, storage_end};
+use crate::frame::{Command, Kind, Packet};
+use crate::service::{Piece, Run};
 
-/// Entries written in one go.
+/// Pieces handed out in one step.
 const BURST: usize = 64;
+/// Bytes of a page, or of what is read from the log at a time, from which on no more is added.
+const PAGE_BYTES: usize = 512 << 10;
 
 impl Session {
     /// The next page, which acknowledges the last.
-    pub(super) async fn pull(&mut self, correlation: u64, pull: &proto::Pull) -> Result<(), End> {
+    pub(super) async fn pull(&mut self, correlation: u64, pull: &crate::proto::Pull) -> Result<(), End> {
         self.acknowledge(pull.after);
         let most = self.shared.config.page_size.max(1);
         let limit = if pull.limit == 0 { most } else { pull.limit.min(most) } as usize;
@@ -30,23 +36,24 @@ impl Session {
     /// the empty page the device is online, in the very step in which its acknowledgement has reached the tail.
     pub(super) async fn answer_pull(&mut self) -> Result<(), End> {
         let Some(Pulling { correlation, limit }) = self.pulling else { return Ok(()) };
-        self.store().await;
+        let now = self.now();
+        self.store(now).await;
         if self.saving {
             // The page is answered when what it acknowledges is durable.
             return Ok(());
         }
         loop {
             let actions = self.apply(Input::Page { worker: ME, cursor: None, max: limit });
-            let (entries, read) = self.carry_out(actions).await.map_err(|error| storage_end(&error))?;
-            if !entries.is_empty() {
+            let (pieces, read) = self.carry_out(actions).await.map_err(|error| storage_end(&error))?;
+            if !pieces.is_empty() {
                 self.pulling = None;
-                self.packets.push_back(page(correlation, &entries)?);
+                self.outbox.push(page(correlation, &pieces));
                 return Ok(());
             }
             if self.machine.state() == State::Online {
                 self.pulling = None;
-                self.live = true;
-                self.packets.push_back(page(correlation, &[])?);
+                (self.live, self.behind) = (true, true);
+                self.outbox.push(page(correlation, &[]));
                 return Ok(());
             }
             if !read {
@@ -55,13 +62,20 @@ impl Session {
         }
     }
 
-    /// Sends what is there, as far as the machine lets it out.
+    /// Puts out what is there, as far as the machine lets it out and one write bears it.
     pub(super) async fn deliver(&mut self) -> Result<()> {
         loop {
             let actions = self.apply(Input::Take(ME, BURST));
-            let (entries, read) = self.carry_out(actions).await?;
-            self.packets.extend(entries.iter().map(|item| item.packet.clone()));
-            if self.packets.len() >= BURST || (entries.is_empty() && !read) {
+            let (pieces, read) = self.carry_out(actions).await?;
+            self.fresh |= !pieces.is_empty();
+            let nothing = pieces.is_empty() && !read;
+            pieces.into_iter().for_each(|piece| self.outbox.push_piece(piece));
+            if nothing {
+                // What there is no room for waits for an acknowledgement.
+                self.behind = false;
+                return Ok(());
+            }
+            if self.outbox.size() >= FLUSH {
                 return Ok(());
             }
         }
@@ -69,26 +83,45 @@ impl Session {
 
     /// Everything up to this position has arrived.
     pub(super) fn acknowledge(&mut self, through: u64) {
-        let later = self.out.split_off(&through.saturating_add(1));
-        let acked = std::mem::replace(&mut self.out, later);
-        if acked.is_empty() {
-            return;
-        }
-        let handles: Vec<Handle> = acked.values().copied().collect();
-        self.apply(Input::Ack(&handles));
-        let mut raised: BTreeMap<ConversationId, Sequence> = BTreeMap::new();
-        for position in acked.keys() {
-            let Some(item) = self.held.remove(position) else { continue };
-            if let (LineKind::Message, Some(conversation), Some(sequence)) =
-                (item.kind, &item.conversation, item.sequence)
-                && item.by != self.route.user
-            {
-                let mark = raised.entry(conversation.clone()).or_default();
-                *mark = sequence.max(*mark);
+        let (mut handles, mut done, mut cut) = (Vec::new(), Vec::new(), None);
+        for (position, handle) in self.out.range(..=through) {
+            match self.held.get(position) {
+                Some(piece) if piece.last() > through => cut = Some(*position),
+                _ => {
+                    done.push(*position);
+                    handles.push(*handle);
+                }
             }
         }
-        for (conversation, sequence) in raised {
-            self.shared.service.delivered(&self.route.user, &conversation, sequence.0);
+        let before = self.acked;
+        for position in done {
+            self.out.remove(&position);
+            let Some(piece) = self.held.remove(&position) else { continue };
+            self.held_entries -= piece.len();
+            self.held_bytes -= piece.size();
+            self.acked = self.acked.max(piece.last());
+            self.shared.service.delivered(&self.route.user, &piece.run);
+        }
+        if let Some(piece) = cut.and_then(|position| self.held.get_mut(&position)) {
+            let (entries, bytes) = (piece.len(), piece.size());
+            if let Some(last) = piece.items().iter().rev().map(|item| item.position.0).find(|at| *at <= through) {
+                self.acked = self.acked.max(last);
+            }
+            if let Some(rest) = Piece::between(&piece.run, through, piece.last(), usize::MAX) {
+                *piece = rest;
+                self.held_entries -= entries - piece.len();
+                self.held_bytes -= bytes - piece.size();
+            }
+        }
+        if !handles.is_empty() {
+            self.apply(Input::Ack(&handles));
+        }
+        if self.acked > before {
+            self.behind = true;
+            if !self.concurrent {
+                self.unsaved = true;
+                self.route.acked.store(self.acked, Ordering::Relaxed);
+            }
         }
     }
 
@@ -101,94 +134,129 @@ impl Session {
         actions
     }
 
-    /// Stores what the machine wants stored, one thing at a time.
-    pub(super) async fn store(&mut self) {
-        if !self.unsaved || self.saving {
+    /// Stores how far the device is: at once when a page waits for it, once in a while otherwise.
+    pub(super) async fn store(&mut self, now: Timestamp) {
+        if !self.unsaved || self.saving || (self.pulling.is_none() && now < self.save_at) {
             return;
         }
         self.unsaved = false;
+        self.save_at = now + self.shared.config.cursors_every;
+        let mut low = self.machine.low(SHARD);
         for action in self.apply(Input::Collect) {
-            let Action::Save(save) = action else { continue };
-            let Some(cursor) = save.cursors.first() else {
-                // Nothing moved; the machine still waits for the word.
-                self.apply(Input::Saved);
-                continue;
-            };
-            let Route { user, device, .. } = &*self.route;
-            let cursor =
-                DeviceCursor { user: user.clone(), device: device.clone(), low: cursor.low, seen_at: self.now() };
-            self.saving = true;
-            let saved = self.shared.service.saver().save(cursor).await;
-            self.begun.push(Box::pin(async move {
-                Finished::Saved(match saved {
-                    Ok(answer) => answer.await.unwrap_or(false),
-                    Err(_) => false,
-                })
-            }));
+            if let Action::Save(save) = action {
+                low = save.cursors.first().map_or(low, |cursor| cursor.low.max(low));
+            }
         }
+        if !self.concurrent {
+            low = low.max(Position(self.acked));
+        }
+        let (user, device) = (self.route.user.clone(), self.route.device.clone());
+        self.saving = true;
+        let saved = self.shared.service.saver().save(DeviceCursor { user, device, low, seen_at: now }).await;
+        self.begun.push(Box::pin(async move {
+            Finished::Saved(match saved {
+                Ok(answer) => answer.await.unwrap_or(false),
+                Err(_) => false,
+            })
+        }));
     }
 
     /// Returns what goes out, and whether anything was read for the machine.
-    async fn carry_out(&mut self, actions: Vec<Action>) -> Result<(Vec<Arc<Item>>, bool)> {
-        let (mut entries, mut read) = (Vec::new(), false);
+    async fn carry_out(&mut self, actions: Vec<Action>) -> Result<(Vec<Piece>, bool)> {
+        let (mut pieces, mut read) = (Vec::new(), false);
         for action in actions {
             match action {
                 Action::Deliver(dispatch) => {
-                    let position = dispatch.handle.place.position.0;
-                    if let Some(item) = self.held.get(&position) {
-                        self.out.insert(position, dispatch.handle);
-                        entries.push(item.clone());
+                    let Handle { place, .. } = dispatch.handle;
+                    if let Some(piece) = self.held.get(&place.position.0) {
+                        self.out.insert(place.position.0, dispatch.handle);
+                        pieces.push(piece.clone());
                     }
                 }
-                Action::Read { after, until, limit, .. } => {
-                    self.feed(after, until, limit).await?;
-                    read = true;
-                }
+                Action::Read { after, until, limit, .. } => read |= self.feed(after, until, limit).await?,
                 _ => {}
             }
         }
-        Ok((entries, read))
+        Ok((pieces, read))
     }
 
-    /// From memory where possible: what is written now is on its way already.
-    async fn feed(&mut self, after: Position, until: Position, limit: usize) -> Result<()> {
-        let (items, until) = match self.route.take(after.0, limit) {
-            Some((items, reached)) if reached > after.0 => (items, Position(reached)),
-            _ => {
-                let lines = self.shared.service.log().timeline(&self.route.user, after, until, limit).await?;
-                let reached =
-                    if lines.len() < limit { until } else { lines.last().map_or(until, |last| last.position) };
-                (lines.iter().map(|line| Arc::new(Item::of(line))).collect(), reached)
-            }
+    /// From memory where possible: what is written now is on its way already. Returns whether there was room for any.
+    async fn feed(&mut self, after: Position, until: Position, limit: usize) -> Result<bool> {
+        let config = &self.shared.config;
+        let most = self.pulling.as_ref().map_or(config.max_in_flight.max(1) as usize, |pulling| pulling.limit);
+        // Under concurrent reception the machine may put off what it was fed, and asks for it again.
+        let (waiting, limit) =
+            if self.concurrent { (self.out.len(), limit.div_ceil(2)) } else { (self.held_entries, limit) };
+        let room = most.saturating_sub(waiting).min(limit);
+        if room == 0 || (self.held_bytes >= config.max_unacked_bytes && !self.concurrent) {
+            return Ok(false);
+        }
+        let (pieces, until) = match self.route.take(after.0, until.0, room) {
+            Some((pieces, reached)) if reached > after.0 => (pieces, Position(reached)),
+            _ => look_up(self.shared.service.log().clone(), &self.route.user, after, until, room).await?,
         };
-        let heads: Vec<Head> = items.iter().map(|item| head(item)).collect();
-        for item in items {
-            self.held.insert(item.position.0, item);
+        let pieces: Vec<Piece> =
+            if self.concurrent { pieces.into_iter().flat_map(Piece::singles).collect() } else { pieces };
+        let heads: Vec<Head> = pieces.iter().map(|piece| self.head(piece)).collect();
+        for piece in pieces {
+            self.held_entries += piece.len();
+            self.held_bytes += piece.size();
+            if let Some(other) = self.held.insert(piece.first().position.0, piece) {
+                self.held_entries -= other.len();
+                self.held_bytes -= other.size();
+            }
         }
         self.apply(Input::Feed(Feed { shard: SHARD, after, until, heads: &heads, wanted: &|_| true }));
-        Ok(())
+        Ok(true)
+    }
+
+    fn head(&self, piece: &Piece) -> Head {
+        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+        let item = piece.first();
+        if !self.concurrent {
+            // A device gets everything in the order of positions, as if it were one conversation.
+            return Head { position: item.position, sequence: Sequence(item.position.0), key: Key(0) };
+        }
+        // One worker has all conversations: two that meet under one key are merely kept in order together.
+        let mut hasher = DefaultHasher::new();
+        match (&item.conversation, item.sequence) {
+            (Some(conversation), Some(_)) => conversation.hash(&mut hasher),
+            _ => item.position.0.hash(&mut hasher),
+        }
+        Head { position: item.position, sequence: item.sequence.unwrap_or_default(), key: Key(hasher.finish()) }
     }
 }
 
-fn head(item: &Item) -> Head {
-    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    // One worker has all conversations: two that meet under one key are merely kept in order together.
-    let mut hasher = DefaultHasher::new();
-    match (&item.conversation, item.sequence) {
-        (Some(conversation), Some(_)) => conversation.hash(&mut hasher),
-        _ => item.position.0.hash(&mut hasher),
-    }
-    Head { position: item.position, sequence: item.sequence.unwrap_or_default(), key: Key(hasher.finish()) }
+/// What the log has for a user, as far as one look goes, and how far that is.
+async fn look_up(
+    log: Arc<dyn Timelines>,
+    user: &UserId,
+    after: Position,
+    until: Position,
+    limit: usize,
+) -> Result<(Vec<Piece>, Position)> {
+    let lines = log.glimpses(user, after, until, limit).await?;
+    let mut size = 0;
+    let fits = |line: &&Glimpse| {
+        let begins = size < PAGE_BYTES;
+        size += line.payload.len();
+        begins
+    };
+    let kept = lines.iter().take_while(fits).count();
+    let all = kept == lines.len() && lines.len() < limit;
+    let reached = if all { until } else { lines[..kept].last().map_or(until, |last| last.position) };
+    let run = Run::stored(&lines[..kept])?;
+    Ok((Piece::between(&run, after.0, until.0, usize::MAX).into_iter().collect(), reached))
 }
 
-fn page(correlation: u64, entries: &[Arc<Item>]) -> Result<Packet, End> {
-    use prost::Message as _;
-    let decoded = entries.iter().map(|item| proto::Entry::decode(item.packet.body.clone()));
-    let entries = decoded.collect::<Result<Vec<_>, _>>().map_err(|error| {
-        let error = Error::new(ErrorKind::Decode, "a stored line cannot be read").with_source(error);
-        storage_end(&error)
-    })?;
-    let cursor = entries.last().map_or(0, |last| last.position);
-    let body = encode_body(&Body::Page(proto::Page { entries, cursor }));
-    Ok(Packet::new(Kind::Ack, Command::Pull, correlation, body))
+/// The answer to a pull, written entry by entry as they are.
+fn page(correlation: u64, pieces: &[Piece]) -> Packet {
+    let size: usize = pieces.iter().map(Piece::size).sum();
+    let mut body = BytesMut::with_capacity(size + 16);
+    pieces.iter().for_each(|piece| piece.put_elements(&mut body));
+    if let Some(last) = pieces.last() {
+        encode_key(2, WireType::Varint, &mut body);
+        encode_varint(last.last(), &mut body);
+    }
+    Packet::new(Kind::Ack, Command::Pull, correlation, body.freeze())
 }

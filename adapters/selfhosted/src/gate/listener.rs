@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::GateConfig;
+use super::business::Business;
 use super::cadence::Cadences;
-use super::connection;
+use super::connection::{Admitted, admit};
 use crate::proto;
 use crate::service::{RouteKick, Service};
 use crate::transport::{Io, Transport};
@@ -47,6 +48,8 @@ impl Drop for Gate {
 pub(super) struct Shared {
     pub(super) service: Service,
     pub(super) config: GateConfig,
+    /// Who answers businesses; without, none may log in.
+    pub(super) business: Option<Arc<dyn Business>>,
     pub(super) cadences: Cadences,
     strangers: Mutex<Strangers>,
     connections: AtomicUsize,
@@ -105,11 +108,16 @@ impl Gate {
     ///
     /// # Errors
     /// `Config` for an address that cannot be listened at.
-    pub async fn open(service: Service, config: GateConfig) -> Result<Self> {
+    pub(crate) async fn open(
+        service: Service,
+        config: GateConfig,
+        business: Option<Arc<dyn Business>>,
+    ) -> Result<Self> {
         let (websocket, tcp) = (config.websocket, config.tcp);
         let shared = Arc::new(Shared {
             service,
             config,
+            business,
             cadences: Cadences::default(),
             strangers: Mutex::default(),
             connections: AtomicUsize::new(0),
@@ -197,27 +205,39 @@ fn welcome(shared: &Arc<Shared>, stream: TcpStream, form: Form) {
     let stranger = shared.meet();
     let (task, stop) = (shared.clone(), shared.stop.clone());
     shared.tasks.spawn(async move {
-        let limit = task.config.max_packet_bytes;
-        let greeting = async {
-            let io: Io = match &task.config.tls {
-                Some(tls) => Box::new(tls.0.accept(stream).await.ok()?),
-                None => Box::new(stream),
-            };
-            match form {
-                Form::Tcp => Some(Transport::tcp(io, limit)),
-                Form::WebSocket => Transport::websocket(io, limit).await.ok(),
-            }
-        };
-        let deadline = task.service.clock().sleep(task.config.login_within);
-        let transport = tokio::select! {
-            transport = greeting => transport,
-            () = deadline => None,
-            () = stranger.evicted.cancelled() => None,
-            () = stop.cancelled() => None,
-        };
-        if let Some(transport) = transport {
-            Box::pin(connection::run(task.clone(), transport, stranger, stop)).await;
+        // Most of a connection's life is its session: what comes before is put away for it.
+        if let Some(admitted) = Box::pin(greet(&task, stream, form, stranger, &stop)).await {
+            admitted.run(stop).await;
         }
         task.connections.fetch_sub(1, Ordering::Relaxed);
     });
+}
+
+/// From a stream to somebody who has logged in.
+async fn greet(
+    shared: &Arc<Shared>,
+    stream: TcpStream,
+    form: Form,
+    stranger: Stranger,
+    stop: &CancellationToken,
+) -> Option<Admitted> {
+    let limit = shared.config.max_packet_bytes;
+    let greeting = async {
+        let io: Io = match &shared.config.tls {
+            Some(tls) => Box::new(tls.0.accept(stream).await.ok()?),
+            None => Box::new(stream),
+        };
+        match form {
+            Form::Tcp => Some(Transport::tcp(io, limit)),
+            Form::WebSocket => Transport::websocket(io, limit).await.ok(),
+        }
+    };
+    let deadline = shared.service.clock().sleep(shared.config.login_within);
+    let transport = tokio::select! {
+        transport = greeting => transport,
+        () = deadline => None,
+        () = stranger.evicted.cancelled() => None,
+        () = stop.cancelled() => None,
+    };
+    admit(shared, transport?, stranger, stop).await
 }

@@ -1,5 +1,6 @@
 //! The gate: listeners, connections, sessions. What a session may do is the service's business.
 
+mod business;
 mod cadence;
 mod connection;
 mod feeding;
@@ -10,6 +11,7 @@ mod session;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub(crate) use business::Business;
 pub use cadence::{Cadence, CadenceConfig};
 pub use listener::Gate;
 
@@ -35,6 +37,12 @@ pub struct GateConfig {
     pub write_within: Duration,
     /// Entries sent and not acknowledged, at most.
     pub max_in_flight: u32,
+    /// Their bytes, from which on no more are sent.
+    pub max_unacked_bytes: usize,
+    /// Entries for one connection go out at most this often: what comes meanwhile goes out in one write.
+    pub flush_every: Duration,
+    /// How far a device is online is stored at most this often.
+    pub cursors_every: Duration,
     /// Entries in one page of backlog, at most.
     pub page_size: u32,
     /// Entries not acknowledged for this long are sent again.
@@ -58,8 +66,11 @@ impl Default for GateConfig {
             max_strangers: 4096,
             max_packet_bytes: 256 << 10,
             write_within: Duration::from_secs(10),
-            max_in_flight: 256,
-            page_size: 100,
+            max_in_flight: 1024,
+            max_unacked_bytes: 512 << 10,
+            flush_every: Duration::from_millis(10),
+            cursors_every: Duration::from_millis(500),
+            page_size: 500,
             ack_within: Duration::from_secs(10),
             max_requests: 64,
             writes_per_second: 200,

@@ -20,19 +20,19 @@ impl Session {
     pub(super) async fn request(&mut self, packet: Packet) -> Result<(), Ended> {
         let (command, correlation) = (packet.command, packet.correlation);
         match decode_body(&packet) {
-            Err(fault) => self.packets.push_back(failed(command, correlation, &unreadable(&fault))),
+            Err(fault) => self.outbox.push(failed(command, correlation, &unreadable(&fault))),
             Ok(Body::Heartbeat(beat)) => {
                 let body = self.beat(beat.network());
-                self.packets.push_back(Packet::new(Kind::Ack, command, correlation, encode_body(&body)));
+                self.outbox.push(Packet::new(Kind::Ack, command, correlation, encode_body(&body)));
             }
             Ok(Body::Pull(pull)) => self.pull(correlation, &pull).await?,
             Ok(body) => match self.begin(command, body).await {
                 Ok(Some(work)) => self.start(command, correlation, work),
                 Ok(None) => {
                     let error = Error::new(ErrorKind::InvalidInput, "already logged in");
-                    self.packets.push_back(failed(command, correlation, &error));
+                    self.outbox.push(failed(command, correlation, &error));
                 }
-                Err(error) => self.packets.push_back(failed(command, correlation, &error)),
+                Err(error) => self.outbox.push(failed(command, correlation, &error)),
             },
         }
         Ok(())

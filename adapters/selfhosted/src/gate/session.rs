@@ -2,29 +2,32 @@
 //!
 //! [`feeding`]: super::feeding
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::future::{AbortHandle, BoxFuture};
+use futures::future::{AbortHandle, BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use switchboard_contract::reception::{Handle, Input, Lease, Reception, Restored, Settings, Worker};
 use switchboard_contract::storage::{Backlog, PoisonPolicy, Reception as Mode, ShardCursor};
-use switchboard_contract::{Error, Position, Result, Shard, Timestamp};
+use switchboard_contract::{Error, Position, Result, Shard, Sleep, Timestamp};
 
 use super::cadence::Cadence;
 use super::connection::refuse;
 use super::listener::Shared;
 use crate::frame::{Body, Command, Kind, Packet, encode_body};
+use crate::outbox::Outbox;
 use crate::proto;
-use crate::service::{Act, Item, Route, RouteKick};
+use crate::service::{Act, Piece, Route, RouteKick};
 use crate::transport::{Lost, Transport};
 
 pub(super) const SHARD: Shard = Shard(0);
 pub(super) const ME: Worker = Worker(1);
 /// How long a kicked client may take to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Bytes of one write, about.
+pub(super) const FLUSH: usize = 256 << 10;
 
 /// Something that was begun and is done.
 pub(super) enum Finished {
@@ -48,6 +51,17 @@ pub(super) enum End {
     Fault { code: &'static str, message: String },
 }
 
+/// How a session begins.
+pub(super) struct Opening {
+    pub(super) network: proto::Network,
+    pub(super) cadence: Cadence,
+    pub(super) token_ends: Option<Timestamp>,
+    /// What the device has acknowledged, and the end of the log.
+    pub(super) low: Position,
+    pub(super) tail: u64,
+    pub(super) concurrent: bool,
+}
+
 pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) route: Arc<Route>,
@@ -55,36 +69,39 @@ pub(super) struct Session {
     cadence: Cadence,
     token_ends: Option<Timestamp>,
     pub(super) machine: Reception,
-    /// What is fed to the machine and not acknowledged.
-    pub(super) held: BTreeMap<u64, Arc<Item>>,
-    /// What is sent and not acknowledged.
+    pub(super) concurrent: bool,
+    /// What is fed to the machine and not acknowledged, by the position it was fed with; and how much that is.
+    pub(super) held: BTreeMap<u64, Piece>,
+    pub(super) held_entries: usize,
+    pub(super) held_bytes: usize,
+    /// What of it is sent.
     pub(super) out: BTreeMap<u64, Handle>,
+    /// Acknowledgements come as one position: up to here everything is.
+    pub(super) acked: u64,
     /// The device takes entries as they come.
     pub(super) live: bool,
+    /// There may be something for it.
+    pub(super) behind: bool,
+    /// Entries were put out since the last write, and all there were.
+    pub(super) fresh: bool,
+    /// No entries go out before: what comes meanwhile goes out together.
+    flush_at: Option<Timestamp>,
     pub(super) pulling: Option<Pulling>,
-    /// The machine wants to store something.
+    /// There is something to store, and not before this time.
     pub(super) unsaved: bool,
+    pub(super) save_at: Timestamp,
     pub(super) saving: bool,
     pub(super) begun: FuturesUnordered<BoxFuture<'static, Finished>>,
     pub(super) open: BTreeMap<u64, AbortHandle>,
-    pub(super) packets: VecDeque<Packet>,
+    pub(super) outbox: Outbox,
     /// Writes left in this second, and when it began.
     pub(super) allowance: (u32, Timestamp),
     last_heard: Timestamp,
 }
 
 impl Session {
-    #[allow(clippy::too_many_arguments, reason = "the parts of a login, used once")]
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        route: Arc<Route>,
-        network: proto::Network,
-        cadence: Cadence,
-        low: Position,
-        tail: u64,
-        concurrent: bool,
-        token_ends: Option<Timestamp>,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, route: Arc<Route>, opening: Opening) -> Self {
+        let Opening { network, cadence, token_ends, low, tail, concurrent } = opening;
         let (config, now) = (&shared.config, shared.service.clock().now());
         let settings = Settings {
             reception: if concurrent { Mode::Concurrent } else { Mode::AckOnline },
@@ -112,15 +129,23 @@ impl Session {
             cadence,
             token_ends,
             machine,
+            concurrent,
             held: BTreeMap::new(),
+            held_entries: 0,
+            held_bytes: 0,
             out: BTreeMap::new(),
+            acked: low.0,
             live: concurrent,
+            behind: concurrent,
+            fresh: false,
+            flush_at: None,
             pulling: None,
             unsaved: false,
+            save_at: now,
             saving: false,
             begun: FuturesUnordered::new(),
             open: BTreeMap::new(),
-            packets: VecDeque::new(),
+            outbox: Outbox::default(),
             last_heard: now,
         }
     }
@@ -129,43 +154,40 @@ impl Session {
         self.shared.service.clock().now()
     }
 
-    pub(super) async fn run(mut self, mut transport: Transport, ack: Packet) {
-        self.packets.push_back(ack);
+    pub(super) async fn run(mut self: Box<Self>, mut transport: Transport, ack: Packet) {
+        self.outbox.push(ack);
+        self.set_patience();
         let end = self.serve(&mut transport).await;
-        self.finish(transport, end).await;
+        // Rare and large beside the rest.
+        Box::pin(self.finish(transport, end)).await;
     }
 
     async fn serve(&mut self, transport: &mut Transport) -> End {
         let clock = self.shared.service.clock().clone();
+        let mut timer: Option<(Timestamp, Sleep)> = None;
         loop {
-            if self.live
-                && let Err(error) = self.deliver().await
-            {
-                return storage_end(&error);
+            if let Err(end) = self.put_out(transport).await {
+                return end;
             }
-            self.store().await;
-            match transport.write(&mut self.packets, self.shared.config.write_within, &*clock).await {
-                Ok(()) => {}
-                Err(Lost::Slow) => return End::Kicked(RouteKick::new(proto::kicked::Reason::Slow)),
-                Err(_) => return End::Gone,
-            }
-            let Some(wait) = self.until_next() else { return End::Silent };
-            if self.token_ends.is_some_and(|end| end <= self.now()) {
+            let now = self.now();
+            let Some(due) = self.next_due(now) else { return End::Silent };
+            if self.token_ends.is_some_and(|end| end <= now) {
                 return End::Kicked(RouteKick::new(proto::kicked::Reason::TokenEnded));
             }
+            if timer.as_ref().is_none_or(|(at, _)| *at > due) {
+                timer = Some((due, clock.sleep(due.since(now))));
+            }
             let room = self.begun.len() < self.shared.config.max_requests;
+            let listens = self.flush_at.is_none() || !self.live;
             let route = self.route.clone();
             let stepped = tokio::select! {
                 biased;
                 Some(done) = self.begun.next() => self.finished(done).await,
-                () = route.wake.notified() => self.news().await,
-                packet = transport.read(), if room => match packet {
-                    Ok(packet) => self.heard(packet).await,
-                    Err(Lost::Fault(fault)) => Err(End::Fault { code: fault.code(), message: fault.to_string() }),
-                    Err(_) => Err(End::Gone),
-                },
-                () = clock.sleep(wait) => {
-                    self.apply(Input::Tick);
+                () = route.wake.notified(), if listens => self.news().await,
+                packet = transport.read(), if room => self.read(packet, transport).await,
+                () = elapsed(&mut timer) => {
+                    timer = None;
+                    self.tick();
                     Ok(())
                 }
             };
@@ -175,22 +197,78 @@ impl Session {
         }
     }
 
-    /// How long nothing needs to be done; `None` when the device has been silent for too long.
-    fn until_next(&self) -> Option<Duration> {
-        let now = self.now();
+    /// Writes what is there. Entries wait for the end of the pause since the last ones, unless something else goes out
+    /// at once anyway.
+    async fn put_out(&mut self, transport: &mut Transport) -> Result<(), End> {
+        let clock = self.shared.service.clock().clone();
+        loop {
+            let now = self.now();
+            self.flush_at = self.flush_at.filter(|at| *at > now);
+            if self.live && self.behind && (self.flush_at.is_none() || !self.outbox.is_empty()) {
+                self.deliver().await.map_err(|error| storage_end(&error))?;
+            }
+            self.store(now).await;
+            if self.fresh && !self.behind {
+                self.flush_at = Some(now + self.shared.config.flush_every);
+            }
+            match transport.write(&mut self.outbox, self.shared.config.write_within, &*clock).await {
+                Ok(()) => {}
+                Err(Lost::Slow) => return Err(End::Kicked(RouteKick::new(proto::kicked::Reason::Slow))),
+                Err(_) => return Err(End::Gone),
+            }
+            // More than one write bears goes on at once; how much there may be is bounded by what is not acknowledged.
+            let more = std::mem::take(&mut self.fresh) && self.behind;
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// When something is to be done next; `None` when the device has been silent for too long.
+    fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         let silent_at = self.last_heard + self.cadence.interval() * 2;
         if silent_at <= now {
             return None;
         }
-        let next = [Some(silent_at), self.token_ends, self.machine.next_tick()].into_iter().flatten().min();
+        let save_at = (self.unsaved && !self.saving).then_some(self.save_at);
+        let next = [Some(silent_at), self.token_ends, self.machine.next_tick(), save_at].into_iter().flatten().min();
         // A tick that is due already is done in a moment: the machine may have nothing for it to do.
-        next.map(|next| next.since(now).max(Duration::from_millis(10)))
+        let next = next.unwrap_or(silent_at).max(now + Duration::from_millis(10));
+        Some(self.flush_at.map_or(next, |at| at.min(next)))
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        if self.machine.next_tick().is_some_and(|due| due <= now) {
+            self.apply(Input::Tick);
+            self.behind = true;
+        }
+    }
+
+    /// A packet, and those that came with it.
+    async fn read(&mut self, first: Result<Packet, Lost>, transport: &mut Transport) -> Result<(), End> {
+        let mut next = first.map(Some);
+        loop {
+            match next {
+                Ok(Some(packet)) => self.heard(packet).await?,
+                Ok(None) => return Ok(()),
+                Err(Lost::Fault(fault)) => {
+                    return Err(End::Fault { code: fault.code(), message: fault.to_string() });
+                }
+                Err(_) => return Err(End::Gone),
+            }
+            if self.begun.len() >= self.shared.config.max_requests || self.outbox.size() >= FLUSH {
+                return Ok(());
+            }
+            next = transport.buffered();
+        }
     }
 
     async fn news(&mut self) -> Result<(), End> {
         let news = self.route.news();
-        self.packets.extend(news.notices);
+        news.notices.into_iter().for_each(|notice| self.outbox.push(notice));
         self.apply(Input::Tail(SHARD, Position(news.tail)));
+        self.behind = true;
         if let Some(kick) = news.kick {
             // A service that stops hands out what it has, as far as that goes in one step.
             if self.live && kick.reason == proto::kicked::Reason::Shutdown {
@@ -220,17 +298,19 @@ impl Session {
                 Ok(())
             }
             (Kind::Request, Command::Logout) => {
-                self.packets.push_back(Packet::new(
-                    Kind::Ack,
-                    Command::Logout,
-                    packet.correlation,
-                    encode_body(&Body::Empty),
-                ));
+                let body = encode_body(&Body::Empty);
+                self.outbox.push(Packet::new(Kind::Ack, Command::Logout, packet.correlation, body));
                 Err(End::LoggedOut)
             }
             (Kind::Request, _) => self.request(packet).await,
             _ => Err(End::Fault { code: "bad_body", message: "only the service sends this".to_owned() }),
         }
+    }
+
+    /// The table of routes waits for it as long, and a moment longer: the session ends by itself first.
+    fn set_patience(&self) {
+        let patience = self.cadence.interval() * 2 + Duration::from_millis(500);
+        self.route.patience.store(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// A heartbeat: the interval may grow.
@@ -239,34 +319,65 @@ impl Session {
             self.network = network;
         }
         self.cadence.beat(&self.shared.config.heartbeat, self.network);
+        self.set_patience();
         let heartbeat_ms = u32::try_from(self.cadence.interval().as_millis()).unwrap_or(u32::MAX);
         Body::HeartbeatSeen(proto::HeartbeatSeen { heartbeat_ms, server_time: self.now().0 })
     }
 
+    /// Something that was begun is done, and whatever else is by now: one transaction brings many answers.
     async fn finished(&mut self, done: Finished) -> Result<(), End> {
-        match done {
-            Finished::Cancelled { correlation } => drop(self.open.remove(&correlation)),
-            Finished::Reply(packet) => {
-                self.open.remove(&packet.correlation);
-                self.packets.push_back(packet);
+        let mut next = Some(done);
+        while let Some(done) = next {
+            match done {
+                Finished::Cancelled { correlation } => drop(self.open.remove(&correlation)),
+                Finished::Reply(packet) => {
+                    self.open.remove(&packet.correlation);
+                    self.outbox.push(packet);
+                }
+                Finished::Saved(true) => {
+                    self.confirm();
+                    self.answer_pull().await?;
+                }
+                // The cursor is collected again with the next acknowledgement; until then nothing counts as durable.
+                Finished::Saved(false) => {
+                    return Err(End::Fault { code: "storage", message: "cannot be stored at present".to_owned() });
+                }
             }
-            Finished::Saved(true) => {
-                self.saving = false;
-                self.apply(Input::Trouble(false));
-                self.apply(Input::Saved);
-                self.answer_pull().await?;
-            }
-            // The cursor is collected again with the next acknowledgement; until then nothing counts as durable.
-            Finished::Saved(false) => {
-                return Err(End::Fault { code: "storage", message: "cannot be stored at present".to_owned() });
-            }
+            next = self.begun.next().now_or_never().flatten();
         }
         Ok(())
     }
 
-    async fn finish(mut self, mut transport: Transport, end: End) {
+    fn confirm(&mut self) {
+        self.saving = false;
+        self.apply(Input::Trouble(false));
+        self.apply(Input::Saved);
+        self.behind = true;
+    }
+
+    /// What is acknowledged and not stored yet is stored before the end.
+    async fn save_all(&mut self) {
+        while self.saving || self.unsaved {
+            if !self.saving {
+                self.save_at = self.now();
+                self.store(self.save_at).await;
+                continue;
+            }
+            match self.begun.next().await {
+                Some(Finished::Saved(true)) => self.confirm(),
+                Some(Finished::Saved(false)) | None => return,
+                Some(Finished::Reply(_) | Finished::Cancelled { .. }) => {}
+            }
+        }
+    }
+
+    async fn finish(mut self: Box<Self>, mut transport: Transport, end: End) {
         let clock = self.shared.service.clock().clone();
         let (user, device) = (self.route.user.clone(), self.route.device.clone());
+        tokio::select! {
+            () = self.save_all() => {}
+            () = clock.sleep(FAREWELL) => {}
+        }
         let was_there = self.shared.service.routes().remove(&self.route);
         if matches!(end, End::Silent) {
             self.cadence.lost(&self.shared.config.heartbeat);
@@ -291,17 +402,24 @@ impl Session {
         }
         match end {
             End::Fault { code, message } => {
-                let _ = transport.write(&mut self.packets, FAREWELL, &*clock).await;
+                let _ = transport.write(&mut self.outbox, FAREWELL, &*clock).await;
                 return refuse(&self.shared, transport, code, &message).await;
             }
             End::Kicked(kick) => {
                 let kicked = proto::Kicked { reason: kick.reason.into(), by_device: kick.by_device };
-                self.packets.push_back(Packet::new(Kind::Notify, Command::Kick, 0, encode_body(&Body::Kicked(kicked))));
+                self.outbox.push(Packet::new(Kind::Notify, Command::Kick, 0, encode_body(&Body::Kicked(kicked))));
             }
             End::Gone | End::Silent | End::LoggedOut => {}
         }
-        let _ = transport.write(&mut self.packets, FAREWELL, &*clock).await;
+        let _ = transport.write(&mut self.outbox, FAREWELL, &*clock).await;
         transport.close(FAREWELL, &*clock).await;
+    }
+}
+
+async fn elapsed(timer: &mut Option<(Timestamp, Sleep)>) {
+    match timer {
+        Some((_, sleep)) => sleep.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,33 +1,44 @@
-//! The service as a provider: what the engine sees of it, which is what it sees of any vendor.
+//! The service as a provider: what the engine sees of it, which is what it sees of any vendor. In this process with its
+//! gate, or in another, reached through its gate.
 
 mod callbacks;
 mod calls;
+mod clerk;
 mod codec;
 mod config;
-mod link;
+mod counter;
+mod desk;
+mod front;
+mod remote;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use switchboard_contract::storage::Timelines;
 use switchboard_contract::{
-    App, CallbackCodec, Clock, GroupNaming, Groups, Link, Messaging, Naming, Provider, Result, Roaming, Spelling, Users,
+    App, CallbackCodec, Clock, Groups, Link, Messaging, Naming, Provider, Result, Roaming, Users,
 };
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
-pub use config::{Listen, SelfHostedConfig};
+pub use config::{Listen, NetworkClass, SelfHostedConfig};
+pub use remote::RemoteGate;
 
 use crate::gate::Gate;
 use crate::service::{Parts, PushHook, Service, TokenVerifier};
 use callbacks::Seal;
-use link::HubLink;
+use clerk::Clerk;
+use counter::Counter;
+use front::Front;
 
 /// The vendor family's name.
 pub const KIND: &str = "selfhosted";
-
-/// Nearly every id is itself.
-const SPELLING: Spelling =
-    Spelling { allowed: |byte| byte.is_ascii_graphic(), prefix: "~", escape: b'~', max_bytes: 255 };
+/// The longest look for news of a service in the same process.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Under which the engine's place in the log is kept: no user has an empty name, and no other reader this one.
+const READER: &str = "business";
 
 /// What a provider is made of besides its configuration.
 pub struct Surroundings {
@@ -51,16 +62,14 @@ impl fmt::Debug for Surroundings {
 
 /// The service with its gate, in this process, behind the provider contract.
 pub struct SelfHosted {
-    app: App,
     service: Service,
     gate: Gate,
-    seal: Seal,
-    link: HubLink,
+    front: Front,
 }
 
 impl fmt::Debug for SelfHosted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SelfHosted").field("app", &self.app).field("gate", &self.gate).finish_non_exhaustive()
+        f.debug_struct("SelfHosted").field("app", &self.front.app).field("gate", &self.gate).finish_non_exhaustive()
     }
 }
 
@@ -74,17 +83,30 @@ impl SelfHosted {
         let app = config.app();
         let (secret, gate) = (config.secret().unwrap_or(secret), config.gate()?);
         let seal = Seal::new(&app, &secret);
-        let parts = Parts { app: app.clone(), log, clock, secret, config: config.service(), verifier, push };
+        let verifier = config.verifier(&clock)?.or(verifier);
+        let push = config.push(&clock)?.or(push);
+        let parts =
+            Parts { app: app.clone(), log, clock: clock.clone(), secret, config: config.service(), verifier, push };
         let service = Service::start(parts).await?;
-        let gate = match Gate::open(service.clone(), gate).await {
+        let counter = Arc::new(Counter::new(service.clone(), seal.clone()));
+        let gate = match Gate::open(service.clone(), gate, Some(counter)).await {
             Ok(gate) => gate,
             Err(error) => {
                 service.shutdown().await;
                 return Err(error);
             }
         };
-        let link = HubLink::new(service.clone(), seal.clone());
-        Ok(Self { app, service, gate, seal, link })
+        let front = Front {
+            app,
+            office: Arc::new(Clerk::new(service.clone(), seal.clone(), READER)),
+            seal,
+            max_content_bytes: service.config().max_content_bytes,
+            clock,
+            patience: PATIENCE,
+            handed_out: Mutex::new(None),
+            closed: CancellationToken::new(),
+        };
+        Ok(Self { service, gate, front })
     }
 
     /// The service, for what no vendor has.
@@ -96,45 +118,40 @@ impl SelfHosted {
     pub fn gate(&self) -> &Gate {
         &self.gate
     }
-
-    async fn stop(&self) {
-        self.gate.shutdown().await;
-        self.service.shutdown().await;
-    }
 }
 
 #[async_trait]
 impl Provider for SelfHosted {
     fn app(&self) -> &App {
-        &self.app
+        &self.front.app
     }
 
     fn naming(&self) -> Naming {
-        Naming { users: SPELLING, groups: GroupNaming::Business(SPELLING), rooms: GroupNaming::Business(SPELLING) }
+        self.front.naming()
     }
 
     async fn probe(&self) -> Result<()> {
-        self.service.log().tail().await.map(drop)
+        self.front.probe().await
     }
 
     fn messaging(&self) -> &dyn Messaging {
-        self
+        &self.front
     }
 
     fn callbacks(&self) -> Option<&dyn CallbackCodec> {
-        Some(&self.seal)
+        self.front.callbacks()
     }
 
     fn roaming(&self) -> Option<&dyn Roaming> {
-        Some(self)
+        Some(&self.front)
     }
 
     fn users(&self) -> Option<&dyn Users> {
-        Some(self)
+        Some(&self.front)
     }
 
     fn groups(&self) -> Option<&dyn Groups> {
-        Some(self)
+        Some(&self.front)
     }
 
     fn link(&self) -> Option<&dyn Link> {
@@ -145,10 +162,12 @@ impl Provider for SelfHosted {
 #[async_trait]
 impl Link for SelfHosted {
     async fn next(&self) -> Result<Vec<switchboard_contract::RawCallback>> {
-        self.link.next().await
+        self.front.next().await
     }
 
     async fn close(&self) {
-        self.stop().await;
+        self.gate.shutdown().await;
+        self.service.shutdown().await;
+        self.front.close().await;
     }
 }

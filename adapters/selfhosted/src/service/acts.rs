@@ -92,8 +92,8 @@ pub(crate) enum Act {
     Edit { by: UserId, target: MessageId, content: proto::Content, version: u32 },
     /// Everything up to here is read.
     Read { user: UserId, conversation: ConversationId, through: Sequence },
-    /// Everything up to here has reached a device.
-    Delivered { user: UserId, conversation: ConversationId, through: Sequence },
+    /// Everything up to here has reached a device; the message there.
+    Delivered { user: UserId, conversation: ConversationId, through: Sequence, last: MessageId },
     /// A word to the business.
     Report { by: UserId, topic: String, data: String, client_id: Option<String> },
     /// A device came or went.

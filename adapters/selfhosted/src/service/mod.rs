@@ -6,11 +6,11 @@
 mod acts;
 mod delivered;
 mod groups;
-mod item;
 mod prepare;
 mod push;
 mod reads;
 mod routes;
+mod run;
 mod saver;
 mod tokens;
 mod writer;
@@ -26,15 +26,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use acts::{Act, GroupAct, Place, Posted};
-pub(crate) use item::{Item, entry_bytes};
 pub use push::{PushHint, PushHook};
 pub(crate) use routes::{Route, RouteKick, Routes};
+pub(crate) use run::{Piece, Run, entry_bytes};
 pub use tokens::{TokenIssuer, TokenVerifier, Verified};
 
 use crate::proto;
 use delivered::Delivered;
 use saver::Saver;
 use writer::WriterHandle;
+
+/// How often stale routes are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// How the service behaves. Sizes are bytes.
 #[derive(Clone, Debug)]
@@ -139,11 +142,14 @@ impl Service {
         let tasks = TaskTracker::new();
         let (announce, tail) = watch::channel(log.tail().await?.0);
         let routes = Routes::default();
-        let pushes = push::start(push, &tasks, clock.clone(), config.push_after, log.clone(), stop.clone());
+        let sources = push::Sources { clock: clock.clone(), log: log.clone(), routes: routes.clone() };
+        let pushes = push::start(push, &tasks, sources, config.push_after, stop.clone());
         let writer =
             writer::start(&tasks, log.clone(), clock.clone(), config.clone(), routes.clone(), announce, pushes);
         let saver = saver::start(&tasks, log.clone());
-        let delivered = delivered::start(&tasks, clock.clone(), config.marks_every, writer.clone(), stop.clone());
+        let delivered =
+            delivered::start(&tasks, clock.clone(), config.marks_every, writer.clone(), log.clone(), stop.clone());
+        tasks.spawn(sweep(routes.clone(), clock.clone(), stop.clone()));
         let issuer = TokenIssuer::new(&secret);
         let inner =
             Inner { app, log, clock, config, issuer, verifier, routes, writer, saver, delivered, tail, tasks, stop };
@@ -189,9 +195,11 @@ impl Service {
         self.0.tail.clone()
     }
 
-    /// A device has everything of a conversation up to here.
-    pub(crate) fn delivered(&self, user: &UserId, conversation: &switchboard_contract::ConversationId, through: u64) {
-        self.0.delivered.raise(user, conversation, through);
+    /// A device has this run.
+    pub(crate) fn delivered(&self, user: &UserId, run: &Run) {
+        for (conversation, through, last) in run.reaches(user) {
+            self.0.delivered.raise(user, conversation, through, last);
+        }
     }
 
     /// Queues an act; acts of one caller are done in the order in which they are queued.
@@ -262,6 +270,14 @@ impl Service {
         Ok(verified)
     }
 
+    /// Whether this token is a business's: one that the service's own secret has signed for nobody.
+    ///
+    /// # Errors
+    /// `Unauthorized`.
+    pub(crate) async fn verify_business(&self, token: &str) -> Result<Verified> {
+        self.0.issuer.verify(&UserId::from(""), token, self.0.clock.now()).await
+    }
+
     /// Forbids logins until then and forces the user off.
     ///
     /// # Errors
@@ -311,6 +327,20 @@ impl Service {
                 line.kind == switchboard_contract::storage::LineKind::Message && line.by != *user
             };
             count += page.iter().filter(waits).count() as u64;
+        }
+    }
+}
+
+/// Looks for routes that are gone without a word, often enough that none outlives two heartbeats by much.
+async fn sweep(routes: Routes, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = clock.sleep(SWEEP_EVERY) => {}
+        }
+        let swept = routes.sweep(clock.now());
+        if swept > 0 {
+            metrics::counter!("switchboard_gate_stale_routes_total").increment(swept as u64);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
+use sha2::{Digest as _, Sha256};
 use switchboard_contract::storage::{ConversationMarks, Line, LineChange, LineKind, NewLine, Spread, Timelines};
 use switchboard_contract::{
     Body, Clock, ConversationId, ConversationKind, Error, ErrorKind, Ext, MessageId, Position, Result, Sequence,
@@ -103,14 +104,17 @@ impl Preparer {
             }
             Act::Recall { by, target, business } => self.recall(by, target, business).await,
             Act::Edit { by, target, content, version } => self.edit(by, target, content, version).await,
-            Act::Read { user, conversation, through } => self.marks(user, conversation, through, true).await,
-            Act::Delivered { user, conversation, through } => self.marks(user, conversation, through, false).await,
+            Act::Read { user, conversation, through } => self.read(user, conversation, through).await,
+            Act::Delivered { user, conversation, through, last } => {
+                Ok(self.marks(user, conversation, through, last, false))
+            }
             Act::Report { by, topic, data, client_id } => {
                 if !topic.is_empty() && serde_json::from_str::<&serde_json::value::RawValue>(&data).is_err() {
                     return Err(Error::invalid("data", "must be JSON"));
                 }
+                let digest = client_id.as_ref().map_or(0, |_| fingerprint(&["", &topic, &data]));
                 let event = Event::Report(proto::Report { topic, data, client_id: String::new() });
-                let line = NewLine { client_id, ..self.line(None, LineKind::Report, &by, event) };
+                let line = NewLine { client_id, digest, ..self.line(None, LineKind::Report, &by, event) };
                 Ok(only_logged(line))
             }
             Act::Presence { user, presence } => {
@@ -131,6 +135,7 @@ impl Preparer {
             id,
             by: by.clone(),
             client_id: None,
+            digest: 0,
             at,
             mark: None,
             payload,
@@ -182,14 +187,19 @@ impl Preparer {
         self.check(&content)?;
         let Readers { spread, audience, watch } = self.readers(&by, &to, business).await?;
         let watch = watch.filter(|_| !content.silent);
+        let conversation = to.conversation(&by);
+        let digest = match &client_id {
+            Some(_) => fingerprint(&[conversation.as_str().as_bytes(), &content.encode_to_vec()]),
+            None => 0,
+        };
         let message = proto::Message {
             content: Some(content),
             client_id: client_id.clone().unwrap_or_default(),
             to: Some(to.target()),
             ..Default::default()
         };
-        let line = self.line(Some(to.conversation(&by)), LineKind::Message, &by, Event::Message(message));
-        let line = NewLine { client_id, mark, spread, ..line };
+        let line = self.line(Some(conversation), LineKind::Message, &by, Event::Message(message));
+        let line = NewLine { client_id, digest, mark, spread, ..line };
         let after = watch.map_or(After::Nothing, After::Watch);
         Ok(Prepared { line: Some(line), audience: Some(audience), after, version: 0, done: None })
     }
@@ -274,15 +284,8 @@ impl Preparer {
         Ok(Prepared { line: Some(line), audience, after: After::Nothing, version: next, done: None })
     }
 
-    /// Receipts take no number. A delivered mark is for the log; a read mark also for the user's other devices.
-    async fn marks(
-        &mut self,
-        user: UserId,
-        conversation: ConversationId,
-        through: Sequence,
-        read: bool,
-    ) -> Result<Prepared> {
-        if read && !self.log.takes_part(&user, &conversation).await? {
+    async fn read(&mut self, user: UserId, conversation: ConversationId, through: Sequence) -> Result<Prepared> {
+        if !self.log.takes_part(&user, &conversation).await? {
             return Err(Error::new(ErrorKind::NotFound, "no such conversation"));
         }
         let covered = self.log.messages_before(&conversation, Sequence(through.0.saturating_add(1)), 1).await?;
@@ -291,12 +294,24 @@ impl Preparer {
         };
         // Nobody can be further than the conversation is.
         let through = last.sequence.unwrap_or(through).min(through);
+        Ok(self.marks(user, conversation, through, last.id, true))
+    }
+
+    /// Receipts take no number. A delivered mark is for the log; a read mark also for the user's other devices.
+    fn marks(
+        &mut self,
+        user: UserId,
+        conversation: ConversationId,
+        through: Sequence,
+        last: MessageId,
+        read: bool,
+    ) -> Prepared {
         let kind = if read { proto::receipt::Kind::Read } else { proto::receipt::Kind::Delivered };
         let receipt = proto::Receipt {
             kind: kind.into(),
             user: user.as_str().to_owned(),
             through: through.0,
-            target: last.id.to_string(),
+            target: last.to_string(),
         };
         let line = self.line(Some(conversation.clone()), LineKind::Receipt, &user, Event::Receipt(receipt));
         let marks = ConversationMarks {
@@ -322,8 +337,21 @@ impl Preparer {
             read: if read { through.0 } else { 0 },
         };
         let after = After::Tell { users: peer.into_iter().collect(), marks };
-        Ok(Prepared { line: Some(line), audience: read.then_some(own), after, version: 0, done: None })
+        Prepared { line: Some(line), audience: read.then_some(own), after, version: 0, done: None }
     }
+}
+
+/// What a sender's key stands for.
+fn fingerprint(parts: &[impl AsRef<[u8]>]) -> u64 {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update((part.as_ref().len() as u64).to_be_bytes());
+        digest.update(part.as_ref());
+    }
+    let digest: [u8; 32] = digest.finalize().into();
+    let first = digest.first_chunk().copied().unwrap_or_default();
+    // 0 means that there is none.
+    u64::from_be_bytes(first).max(1)
 }
 
 fn only_logged(line: NewLine) -> Prepared {

@@ -3,14 +3,18 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use switchboard_contract::storage::Timelines;
 use switchboard_contract::{Clock, ConversationId, MessageId, Position, Result, Timestamp, UserId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::Routes;
 
 /// Messages that wait for their acknowledgement; more are not watched, and counted.
 const WATCHED: usize = 65_536;
@@ -49,22 +53,34 @@ pub(super) struct Watched {
 
 pub(super) type Pushes = Option<mpsc::Sender<Watched>>;
 
+/// Hooks called at a time; more hints wait.
+const AT_ONCE: usize = 32;
+
+/// What a push is decided by.
+pub(super) struct Sources {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) log: Arc<dyn Timelines>,
+    pub(super) routes: Routes,
+}
+
 pub(super) fn start(
     hook: Option<Arc<dyn PushHook>>,
     tasks: &TaskTracker,
-    clock: Arc<dyn Clock>,
+    sources: Sources,
     after: Duration,
-    log: Arc<dyn Timelines>,
     stop: CancellationToken,
 ) -> Pushes {
     let hook = hook?;
     let (sender, mut watched) = mpsc::channel::<Watched>(1024);
+    let sources = Arc::new(sources);
     tasks.spawn(async move {
         let mut waiting: VecDeque<Watched> = VecDeque::new();
+        let mut under_way = FuturesUnordered::new();
         loop {
-            let due = waiting.front().map(|first| (first.hint.sent_at + after).since(clock.now()));
+            let due = waiting.front().map(|first| (first.hint.sent_at + after).since(sources.clock.now()));
             tokio::select! {
                 () = stop.cancelled() => return,
+                Some(()) = under_way.next() => {}
                 next = watched.recv() => match next {
                     Some(_) if waiting.len() >= WATCHED => {
                         metrics::counter!("switchboard_gate_push_unwatched_total").increment(1);
@@ -72,9 +88,9 @@ pub(super) fn start(
                     Some(next) => waiting.push_back(next),
                     None => return,
                 },
-                () = clock.sleep(due.unwrap_or_default()), if due.is_some() => {
+                () = sources.clock.sleep(due.unwrap_or_default()), if due.is_some() && under_way.len() < AT_ONCE => {
                     if let Some(first) = waiting.pop_front() {
-                        tell(&*hook, &*log, first).await;
+                        under_way.push(tell(hook.clone(), sources.clone(), first));
                     }
                 }
             }
@@ -83,8 +99,13 @@ pub(super) fn start(
     Some(sender)
 }
 
-async fn tell(hook: &dyn PushHook, log: &dyn Timelines, watched: Watched) {
-    let devices = match log.devices(&watched.hint.user).await {
+async fn tell(hook: Arc<dyn PushHook>, sources: Arc<Sources>, watched: Watched) {
+    // What a device has acknowledged may be stored a moment later.
+    let routes = sources.routes.of(&watched.hint.user);
+    if routes.iter().any(|route| route.acked.load(Ordering::Relaxed) >= watched.position.0) {
+        return;
+    }
+    let devices = match sources.log.devices(&watched.hint.user).await {
         Ok(devices) => devices,
         Err(error) => return tracing::warn!(%error, "whether a message was taken cannot be read"),
     };

@@ -1,20 +1,23 @@
 //! Who is online: user → devices → connections. In memory; a connection that goes takes its route along.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
 use switchboard_contract::{Timestamp, UserId};
 use tokio::sync::Notify;
 
-use super::item::Item;
+use super::run::{Piece, Run};
 use crate::frame::{Command, Kind, Packet};
 use crate::proto;
 
-/// Entries that wait for one connection in memory. Beyond that it reads the log.
-const QUEUE: usize = 512;
+/// Entries that wait for one connection in memory, and their bytes. Beyond that it reads the log.
+const QUEUE: usize = 1024;
+const QUEUE_BYTES: usize = 512 << 10;
 /// Notices that are not in the log (marks, pushes); the oldest go first.
 const NOTICES: usize = 64;
 
@@ -41,19 +44,46 @@ pub(crate) struct Route {
     pub(crate) since: Timestamp,
     /// When something last came from it; milliseconds.
     pub(crate) seen: AtomicI64,
+    /// How long it may be silent, in milliseconds: two of its heartbeats.
+    pub(crate) patience: AtomicU64,
+    /// The device has acknowledged everything up to here, durably or not.
+    pub(crate) acked: AtomicU64,
     queue: Mutex<Queue>,
     pub(crate) wake: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    items: VecDeque<Arc<Item>>,
-    /// Everything of this user behind this position is in `items`.
+    runs: VecDeque<Arc<Run>>,
+    /// In `runs`.
+    entries: usize,
+    bytes: usize,
+    /// Everything of this user behind this position is in `runs`.
     from: u64,
     /// The last of them.
     tail: u64,
     notices: VecDeque<Packet>,
     kick: Option<RouteKick>,
+}
+
+impl Queue {
+    fn drop_first(&mut self) {
+        if let Some(run) = self.runs.pop_front() {
+            self.entries -= run.len();
+            self.bytes -= run.size();
+        }
+        // Most connections have nothing to do most of the time.
+        if self.runs.is_empty() && self.runs.capacity() > 8 {
+            self.runs = VecDeque::new();
+        }
+    }
+
+    fn pass(&mut self, position: u64) {
+        while self.runs.front().is_some_and(|run| run.last() <= position) {
+            self.drop_first();
+        }
+        self.from = self.from.max(position);
+    }
 }
 
 /// What waits for a connection besides entries.
@@ -68,21 +98,20 @@ impl Route {
     /// From here on the queue knows everything. The caller has seen the service's tail after it was registered.
     pub(crate) fn begin(&self, tail: u64) {
         let mut queue = self.queue.lock();
-        queue.from = queue.from.max(tail);
         queue.tail = queue.tail.max(tail);
-        while queue.items.front().is_some_and(|item| item.position.0 <= tail) {
-            queue.items.pop_front();
-        }
+        queue.pass(tail);
     }
 
-    fn offer(&self, item: &Arc<Item>) {
+    fn offer(&self, run: &Arc<Run>) {
         let mut queue = self.queue.lock();
-        queue.tail = queue.tail.max(item.position.0);
-        if queue.items.len() >= QUEUE {
-            queue.items.clear();
-            queue.from = item.position.0;
+        queue.tail = queue.tail.max(run.last());
+        if queue.entries + run.len() > QUEUE || queue.bytes + run.size() > QUEUE_BYTES {
+            queue.pass(run.last());
+            metrics::counter!("switchboard_gate_queue_overflows_total").increment(1);
         } else {
-            queue.items.push_back(item.clone());
+            queue.entries += run.len();
+            queue.bytes += run.size();
+            queue.runs.push_back(run.clone());
         }
         drop(queue);
         self.wake.notify_one();
@@ -108,33 +137,106 @@ impl Route {
         News { tail: queue.tail, notices: std::mem::take(&mut queue.notices), kick: queue.kick.clone() }
     }
 
-    /// The entries behind `after`, and how far they are all there are; `None` when the log must be read.
-    pub(crate) fn take(&self, after: u64, limit: usize) -> Option<(Vec<Arc<Item>>, u64)> {
+    /// The entries behind `after` up to `until`, at most so many, and how far they are all there are; `None` when the
+    /// log must be read. What is taken is gone from the queue.
+    pub(crate) fn take(&self, after: u64, until: u64, limit: usize) -> Option<(Vec<Piece>, u64)> {
         let mut queue = self.queue.lock();
         if after < queue.from {
             return None;
         }
-        while queue.items.front().is_some_and(|item| item.position.0 <= after) {
-            queue.items.pop_front();
+        queue.pass(after);
+        let (mut taken, mut left, mut reached) = (Vec::new(), limit, after);
+        while let Some(run) = queue.runs.front().cloned()
+            && let Some(piece) = Piece::between(&run, reached, until, left)
+        {
+            left -= piece.len();
+            reached = piece.last();
+            taken.push(piece);
+            if reached >= run.last() {
+                queue.drop_first();
+            }
         }
-        queue.from = after;
-        let taken: Vec<_> = queue.items.iter().take(limit).cloned().collect();
-        let until = match taken.last() {
-            Some(last) if taken.len() < queue.items.len() => last.position.0,
-            _ => queue.tail,
-        };
-        Some((taken, until))
+        let next = queue.runs.front().and_then(|run| run.next_behind(reached));
+        let all = next.is_none_or(|next| next > until);
+        let reached = if all { queue.tail.min(until).max(reached) } else { reached };
+        queue.pass(reached);
+        Some((taken, reached))
+    }
+
+    /// Entries and bytes that wait.
+    #[cfg(test)]
+    fn waiting(&self) -> (usize, usize) {
+        let queue = self.queue.lock();
+        (queue.entries, queue.bytes)
+    }
+}
+
+/// Who is connected where: user → devices → connections. One gate keeps it in memory; several may share one, whose
+/// routes to the other gates hand on what they are offered.
+pub(crate) trait RouteTable: fmt::Debug + Send + Sync {
+    /// Adds a route. Those it takes the place of, by device or by class, are gone from the table and returned.
+    fn add(&self, route: Arc<Route>) -> Vec<Arc<Route>>;
+
+    /// Removes a route. Returns whether it was still there.
+    fn remove(&self, route: &Route) -> bool;
+
+    /// Shows the routes of these users.
+    fn visit(&self, users: &mut dyn Iterator<Item = &UserId>, show: &mut dyn FnMut(&Arc<Route>));
+
+    /// Every route.
+    fn all(&self) -> Vec<Arc<Route>>;
+}
+
+/// The table of one gate.
+#[derive(Debug, Default)]
+struct MemoryRoutes(RwLock<HashMap<UserId, Vec<Arc<Route>>>>);
+
+impl RouteTable for MemoryRoutes {
+    fn add(&self, route: Arc<Route>) -> Vec<Arc<Route>> {
+        let mut users = self.0.write();
+        let routes = users.entry(route.user.clone()).or_default();
+        let (kept, replaced): (Vec<_>, Vec<_>) =
+            routes.drain(..).partition(|other| other.device != route.device && other.class != route.class);
+        *routes = kept;
+        routes.push(route);
+        replaced
+    }
+
+    fn remove(&self, route: &Route) -> bool {
+        let mut users = self.0.write();
+        let Some(routes) = users.get_mut(&route.user) else { return false };
+        let before = routes.len();
+        routes.retain(|other| other.session != route.session);
+        let was_there = routes.len() < before;
+        if routes.is_empty() {
+            users.remove(&route.user);
+        }
+        was_there
+    }
+
+    fn visit(&self, users: &mut dyn Iterator<Item = &UserId>, show: &mut dyn FnMut(&Arc<Route>)) {
+        let table = self.0.read();
+        for user in users {
+            table.get(user).into_iter().flatten().for_each(&mut *show);
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Route>> {
+        self.0.read().values().flatten().cloned().collect()
     }
 }
 
 /// All routes. Clones share them.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Routes(Arc<Table>);
+#[derive(Clone, Debug)]
+pub(crate) struct Routes {
+    table: Arc<dyn RouteTable>,
+    sessions: Arc<AtomicU64>,
+}
 
-#[derive(Debug, Default)]
-struct Table {
-    users: RwLock<HashMap<UserId, Vec<Arc<Route>>>>,
-    sessions: AtomicU64,
+impl Default for Routes {
+    fn default() -> Self {
+        Self { table: Arc::new(MemoryRoutes::default()), sessions: Arc::default() }
+    }
 }
 
 impl Routes {
@@ -147,22 +249,18 @@ impl Routes {
         now: Timestamp,
     ) -> (Arc<Route>, Vec<Arc<Route>>) {
         let route = Arc::new(Route {
-            session: self.0.sessions.fetch_add(1, Ordering::Relaxed) + 1,
+            session: self.sessions.fetch_add(1, Ordering::Relaxed) + 1,
             user: user.clone(),
             device: device.to_owned(),
             class,
             since: now,
             seen: AtomicI64::new(now.0),
+            patience: AtomicU64::new(u64::MAX),
+            acked: AtomicU64::new(0),
             queue: Mutex::default(),
             wake: Notify::new(),
         });
-        let mut users = self.0.users.write();
-        let routes = users.entry(user.clone()).or_default();
-        let (kept, replaced): (Vec<_>, Vec<_>) =
-            routes.drain(..).partition(|other| other.device != device && other.class != class);
-        *routes = kept;
-        routes.push(route.clone());
-        drop(users);
+        let replaced = self.table.add(route.clone());
         for other in &replaced {
             let reason = proto::kicked::Reason::OtherDevice;
             other.kick(RouteKick { reason, by_device: device.to_owned() });
@@ -172,39 +270,31 @@ impl Routes {
 
     /// Removes a route. Returns whether it was still the one of its device.
     pub(crate) fn remove(&self, route: &Route) -> bool {
-        let mut users = self.0.users.write();
-        let Some(routes) = users.get_mut(&route.user) else { return false };
-        let before = routes.len();
-        routes.retain(|other| other.session != route.session);
-        let was_there = routes.len() < before;
-        if routes.is_empty() {
-            users.remove(&route.user);
-        }
-        was_there
+        self.table.remove(route)
     }
 
     pub(crate) fn of(&self, user: &UserId) -> Vec<Arc<Route>> {
-        self.0.users.read().get(user).cloned().unwrap_or_default()
+        let mut found = Vec::new();
+        self.table.visit(&mut std::iter::once(user), &mut |route| found.push(route.clone()));
+        found
     }
 
-    /// Hands an item to every device of these users that is online.
-    pub(crate) fn offer<'a>(&self, users: impl IntoIterator<Item = &'a UserId>, item: &Arc<Item>) {
-        let table = self.0.users.read();
-        for user in users {
-            for route in table.get(user).into_iter().flatten() {
-                route.offer(item);
-            }
-        }
+    /// Hands a run to every device of these users that is online.
+    pub(crate) fn offer<'a>(&self, users: impl IntoIterator<Item = &'a UserId>, run: &Arc<Run>) {
+        self.table.visit(&mut users.into_iter(), &mut |route| route.offer(run));
     }
 
     pub(crate) fn tell(&self, user: &UserId, packet: &Packet) -> usize {
-        let routes = self.of(user);
-        routes.iter().for_each(|route| route.tell(packet.clone()));
-        routes.len()
+        let mut told = 0;
+        self.table.visit(&mut std::iter::once(user), &mut |route| {
+            route.tell(packet.clone());
+            told += 1;
+        });
+        told
     }
 
     pub(crate) fn push(&self, user: &UserId, push: &proto::Push) -> usize {
-        let correlation = self.0.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+        let correlation = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
         let packet = Packet::new(Kind::Notify, Command::Push, correlation, push.encode_to_vec().into());
         self.tell(user, &packet)
     }
@@ -214,7 +304,107 @@ impl Routes {
     }
 
     pub(crate) fn kick_all(&self, kick: &RouteKick) {
-        let all: Vec<_> = self.0.users.read().values().flatten().cloned().collect();
-        all.iter().for_each(|route| route.kick(kick.clone()));
+        self.table.all().iter().for_each(|route| route.kick(kick.clone()));
+    }
+
+    /// Takes away the routes of connections that have been silent for longer than they may, whatever holds them up.
+    pub(crate) fn sweep(&self, now: Timestamp) -> usize {
+        let silent = |route: &&Arc<Route>| {
+            let patience = Duration::from_millis(route.patience.load(Ordering::Relaxed));
+            now.since(Timestamp(route.seen.load(Ordering::Relaxed))) > patience
+        };
+        let stale: Vec<_> = self.table.all();
+        let stale = stale.iter().filter(silent).filter(|route| self.table.remove(route));
+        stale.map(|route| route.kick(RouteKick::new(proto::kicked::Reason::Unspecified))).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use switchboard_contract::storage::{Line, LineKind};
+    use switchboard_contract::{MessageId, Position};
+
+    use super::*;
+
+    fn run(positions: &[u64], bytes: usize) -> Arc<Run> {
+        let line = |position: &u64| Line {
+            position: Position(*position),
+            sequence: None,
+            conversation: None,
+            kind: LineKind::Message,
+            id: MessageId::generate(),
+            by: "alice".into(),
+            client_id: None,
+            digest: 0,
+            at: Timestamp(0),
+            mark: None,
+            recalled: false,
+            payload: vec![0; bytes].into(),
+        };
+        Run::of(&positions.iter().map(line).collect::<Vec<_>>())
+    }
+
+    fn route() -> (Routes, Arc<Route>) {
+        let routes = Routes::default();
+        let (route, _) = routes.add(&"bob".into(), "phone", proto::DeviceClass::Phone, Timestamp(0));
+        route.begin(0);
+        (routes, route)
+    }
+
+    fn taken(route: &Route, after: u64, limit: usize) -> Option<(Vec<u64>, u64)> {
+        taken_to(route, after, u64::MAX, limit)
+    }
+
+    fn taken_to(route: &Route, after: u64, until: u64, limit: usize) -> Option<(Vec<u64>, u64)> {
+        let (pieces, until) = route.take(after, until, limit)?;
+        let positions = pieces.iter().flat_map(|piece| piece.items().iter().map(|item| item.position.0));
+        Some((positions.collect(), until))
+    }
+
+    #[test]
+    fn runs_are_taken_in_pieces_each_entry_once() {
+        let (routes, route) = route();
+        let bob = UserId::from("bob");
+        routes.offer([&bob], &run(&[1, 2, 5], 10));
+        routes.offer([&bob], &run(&[6, 9], 10));
+        assert_eq!(taken(&route, 0, 2), Some((vec![1, 2], 2)));
+        assert_eq!(taken(&route, 2, 2), Some((vec![5, 6], 6)));
+        assert_eq!(taken(&route, 6, 9), Some((vec![9], 9)));
+        assert_eq!(taken(&route, 9, 9), Some((vec![], 9)));
+        assert_eq!(taken(&route, 8, 9), None, "what was passed stands in the log");
+        // Read from the log up to the middle of a run: the rest of it comes from memory.
+        routes.offer([&bob], &run(&[10, 12, 14], 10));
+        assert_eq!(taken_to(&route, 11, 13, 9), Some((vec![12], 13)));
+        assert_eq!(taken_to(&route, 13, 13, 9), Some((vec![], 13)));
+        assert_eq!(taken(&route, 13, 9), Some((vec![14], 14)));
+    }
+
+    #[test]
+    fn i09_whoever_reads_slowly_costs_no_more_than_the_queue() {
+        let (routes, route) = route();
+        let bob = UserId::from("bob");
+        for position in 1..10_000 {
+            routes.offer([&bob], &run(&[position], 1000));
+            let (entries, bytes) = route.waiting();
+            assert!(entries <= QUEUE && bytes <= QUEUE_BYTES);
+        }
+        assert!(taken(&route, 0, 9).is_none(), "the log must be read");
+        let from = route.queue.lock().from;
+        assert_eq!(taken(&route, from, 1).unwrap().0, [from + 1], "and from there on memory has all of it");
+    }
+
+    #[test]
+    fn i7_a_route_that_is_silent_for_two_heartbeats_is_gone_whatever_its_connection_does() {
+        let (routes, route) = route();
+        let bob = UserId::from("bob");
+        route.patience.store(400, Ordering::Relaxed);
+        assert_eq!(routes.sweep(Timestamp(400)), 0);
+        route.seen.store(300, Ordering::Relaxed);
+        assert_eq!((routes.sweep(Timestamp(700)), routes.of(&bob).len()), (0, 1));
+        assert_eq!((routes.sweep(Timestamp(701)), routes.of(&bob).len()), (1, 0));
+        assert!(route.news().kick.is_some(), "and its connection is told");
+        assert_eq!(routes.sweep(Timestamp(9000)), 0);
     }
 }

@@ -11,9 +11,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use super::acts::{Act, Posted};
-use super::item::Item;
 use super::prepare::{After, Prepared, Preparer};
 use super::push::{PushHint, Pushes, Watched};
+use super::run::Runner;
 use super::{Routes, ServiceConfig};
 use crate::frame::{Command, Kind, Packet};
 use crate::proto;
@@ -158,24 +158,25 @@ impl Writer {
             // Before anything is offered: a device that logs in meanwhile either sees this or is offered the lines.
             self.tail.send_replace(last);
         }
+        let mut waiting = Outgoing::default();
         for ((prepared, reply), written) in open.into_iter().zip(written) {
             let Some(line) = prepared.line else { continue };
             match written {
-                Written::Known(known) => drop(reply.send(Ok(posted(&known, true, 0)))),
+                Written::Known(known) => drop(reply.send(repeated(&known, line.digest))),
                 Written::Fresh { position, sequence } => {
                     let line = stored(line, position, sequence);
                     let _ = reply.send(Ok(posted(&line, false, prepared.version)));
-                    self.publish(&line, prepared.audience.as_deref().unwrap_or_default(), prepared.after);
+                    if let Some(audience) = prepared.audience {
+                        waiting.add(&line, audience, &self.routes);
+                    }
+                    self.follow(&line, prepared.after);
                 }
             }
         }
+        waiting.hand_out(&self.routes);
     }
 
-    fn publish(&self, line: &Line, audience: &[UserId], after: After) {
-        if !audience.is_empty() {
-            let item = Arc::new(Item::of(line));
-            self.routes.offer(audience, &item);
-        }
+    fn follow(&self, line: &Line, after: After) {
         match after {
             After::Nothing => {}
             After::Tell { users, marks } => {
@@ -197,9 +198,48 @@ impl Writer {
     }
 }
 
+/// Lines that were written, joined while they are for the same readers.
+#[derive(Default)]
+struct Outgoing {
+    audience: Arc<[UserId]>,
+    runner: Runner,
+}
+
+impl Outgoing {
+    fn add(&mut self, line: &Line, audience: Arc<[UserId]>, routes: &Routes) {
+        if self.runner.is_full() || !same(&self.audience, &audience) {
+            self.hand_out(routes);
+            self.audience = audience;
+        }
+        self.runner.push(line);
+    }
+
+    fn hand_out(&mut self, routes: &Routes) {
+        let runner = std::mem::take(&mut self.runner);
+        if !runner.is_empty() {
+            routes.offer(&self.audience[..], &runner.done());
+        }
+    }
+}
+
+/// Whether two audiences are the same people. Of larger ones only the shared list counts: a change makes a new one.
+fn same(one: &Arc<[UserId]>, other: &Arc<[UserId]>) -> bool {
+    Arc::ptr_eq(one, other)
+        || matches!((&one[..], &other[..]), ([a, b], [c, d]) if (a == c && b == d) || (a == d && b == c))
+}
+
+/// The answer to a repeat: as the first time, unless it says something else.
+fn repeated(known: &Line, digest: u64) -> Result<Posted> {
+    if known.digest != 0 && digest != 0 && known.digest != digest {
+        let text = format!("the client_id stands for another message already: {}", known.id);
+        return Err(Error::new(ErrorKind::Conflict, text));
+    }
+    Ok(posted(known, true, 0))
+}
+
 fn stored(line: NewLine, position: Position, sequence: Option<switchboard_contract::Sequence>) -> Line {
-    let NewLine { conversation, kind, id, by, client_id, at, mark, payload, .. } = line;
-    Line { position, sequence, conversation, kind, id, by, client_id, at, mark, recalled: false, payload }
+    let NewLine { conversation, kind, id, by, client_id, digest, at, mark, payload, .. } = line;
+    Line { position, sequence, conversation, kind, id, by, client_id, digest, at, mark, recalled: false, payload }
 }
 
 fn posted(line: &Line, repeated: bool, version: u32) -> Posted {

@@ -11,7 +11,7 @@ mod threads;
 mod timelines;
 mod windows;
 
-pub(super) use timelines::{SqliteTimelines, line_of, lines};
+pub(super) use timelines::{SqliteTimelines, columns, line_of};
 
 use switchboard_contract::{App, Result, Shard, TenantId};
 

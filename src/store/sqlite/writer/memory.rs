@@ -6,6 +6,7 @@ use switchboard_contract::{App, ConversationId, Result, Shard, TenantId};
 
 use super::errands::Job;
 use super::index::Index;
+use super::timelines::GateNames;
 use crate::store::sqlite::SqliteOptions;
 use crate::store::sqlite::behind::Shared;
 use crate::store::sqlite::error::failed;
@@ -40,6 +41,8 @@ pub(crate) struct Memory {
     pub(super) index: Index,
     /// The greatest key of each tenant, app and class. Whatever is greater is not journalled, and nobody has to look.
     pub(super) newest: Recent<(i64, i64, u8), String>,
+    /// What is known of the self-hosted service's names.
+    pub(super) gates: GateNames,
     /// Numbers for the next new rows.
     pub(super) next_conversation: i64,
     pub(super) next_send: i64,
@@ -66,6 +69,7 @@ impl Memory {
             heads: Recent::new(options.conversations),
             index,
             newest: Recent::new(4096),
+            gates: GateNames::new(options.conversations),
             next_conversation,
             next_send,
             next_leg,
@@ -87,6 +91,7 @@ impl Memory {
         self.streams.clear();
         self.heads.clear();
         self.newest.clear();
+        self.gates.forget();
     }
 
     pub(super) async fn tenant(&mut self, db: &mut SqliteConnection, tenant: &TenantId) -> Result<i64> {
