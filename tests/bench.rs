@@ -40,6 +40,10 @@ fn every_suite_ends_and_reports() {
         ("fanout", 2),
         ("ws", 1),
         ("idle stream", 3),
+        ("group of 5", 6),
+        ("3 pairs", 1),
+        ("idle devices", 2),
+        ("waiting messages", 1),
     ];
     for (part, count) in expected {
         assert_eq!(named(part), count, "findings about {part}: {report:#}");

@@ -129,6 +129,19 @@ impl Child {
             .ok_or_else(|| self.broken("has no resident memory"))
     }
 
+    /// The processor time it has taken, as the system counts it: in hundredths of a second.
+    pub(super) fn cpu(&self) -> Result<Duration> {
+        let path = format!("/proc/{}/stat", self.process.id());
+        let text = std::fs::read_to_string(path).map_err(failed("a process's time cannot be read"))?;
+        // The name in brackets may hold anything; behind it stand numbers.
+        let numbers: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |at: usize| numbers.get(at).and_then(|text| text.parse::<u64>().ok());
+        match (ticks(11), ticks(12)) {
+            (Some(user), Some(system)) => Ok(Duration::from_millis((user + system) * 10)),
+            _ => Err(self.broken("has no processor time")),
+        }
+    }
+
     fn said(&self, within: Duration) -> Result<Said> {
         let line = self.lines.recv_timeout(within).map_err(|error| match error {
             RecvTimeoutError::Timeout => self.broken(&format!("said nothing within {within:?}")),

@@ -196,6 +196,8 @@ pub(super) struct Figure {
     pub(super) payload: u64,
     /// Resident memory of the process, in KiB, where it was asked for.
     pub(super) rss_kib: u64,
+    /// The share of a core that the measured process took, where it was asked for.
+    pub(super) share: f64,
 }
 
 impl Figure {

@@ -11,6 +11,7 @@ mod delay;
 mod engine;
 mod events;
 mod frames;
+mod gate;
 mod load;
 mod machine;
 mod measure;
@@ -72,6 +73,14 @@ enum What {
     Ws,
     /// Memory with many conversations and idle streams.
     Memory,
+    /// The self-hosted service: a group of 300, saturated and at steady rates.
+    Group,
+    /// The self-hosted service: pairs that talk.
+    Direct,
+    /// The self-hosted service: 10,000 devices that are silent.
+    Idle,
+    /// The self-hosted service: 10,000 messages that waited for one device.
+    Offline,
     /// Everything.
     All,
 }
@@ -101,7 +110,7 @@ impl Bench {
         let bench = Context::new(settings)?;
         let mut findings = Vec::new();
         type Suite = fn(&Context) -> Result<Vec<measure::Finding>>;
-        let suites: [(What, Suite); 7] = [
+        let suites: [(What, Suite); 11] = [
             (What::Ingest, suites::ingest::run),
             (What::Append, suites::append::run),
             (What::Pipeline, suites::pipeline::run),
@@ -109,6 +118,10 @@ impl Bench {
             (What::Fanout, suites::fanout::run),
             (What::Ws, suites::sockets::run),
             (What::Memory, suites::memory::run),
+            (What::Group, suites::gate::run_group),
+            (What::Direct, suites::gate::run_direct),
+            (What::Idle, suites::gate::run_idle),
+            (What::Offline, suites::gate::run_offline),
         ];
         for (what, suite) in suites {
             if self.what.covers(what) {

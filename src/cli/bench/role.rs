@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use switchboard_contract::{Error, ErrorKind, Result};
 
 use super::child::{Ready, Said};
+use super::gate::Devices;
 use super::load::Load;
 use super::measure::Figure;
 use super::sockets::Sockets;
-use super::{engine, load, raw, sockets};
+use super::{engine, gate, load, raw, sockets};
 use crate::cli::print_line;
 
 /// A process of the bench. Not for use by hand.
@@ -51,6 +52,16 @@ pub(super) enum Role {
     RawSockets { connections: usize, bytes: usize },
     /// Opens WebSockets and leaves them alone.
     IdleSockets,
+    /// A group served with a row and a write for each member.
+    NaiveGroup { dir: PathBuf, members: usize, bytes: usize },
+    /// What waits for a user, read from the database and sent.
+    RawBacklog { dir: PathBuf },
+    /// Takes such a backlog.
+    TakeBacklog { address: std::net::SocketAddr },
+    /// The self-hosted service with its gate.
+    Gate(engine::gate::Gate),
+    /// Devices of that service.
+    Devices(Devices),
     /// The sidecar.
     Serve(engine::serve::Serve),
     /// Events through the store.
@@ -77,6 +88,11 @@ impl Role {
             Self::RawChannels { .. } => "raw channels",
             Self::RawSockets { .. } => "raw sockets",
             Self::IdleSockets => "idle sockets",
+            Self::NaiveGroup { .. } => "naive group",
+            Self::RawBacklog { .. } => "raw backlog",
+            Self::TakeBacklog { .. } => "take backlog",
+            Self::Gate(_) => "gate",
+            Self::Devices(_) => "devices",
             Self::Serve(_) => "serve",
             Self::Append(_) => "append",
             Self::Fill(_) => "fill",
@@ -102,6 +118,11 @@ impl Role {
             }
             Self::RawSockets { connections, bytes } => raw::sockets::serve(connections, bytes).await,
             Self::IdleSockets => raw::http::idle_sockets().await,
+            Self::NaiveGroup { dir, members, bytes } => raw::gate::naive(&dir, members, bytes).await,
+            Self::RawBacklog { dir } => raw::gate::backlog(&dir).await,
+            Self::TakeBacklog { address } => raw::gate::take(address).await,
+            Self::Gate(gate) => engine::gate::run(gate).await,
+            Self::Devices(devices) => gate::run(devices).await,
             Self::Serve(serve) => engine::serve::run(serve).await,
             Self::Append(append) => engine::append::run(append).await,
             Self::Fill(fill) => engine::append::fill(fill).await,

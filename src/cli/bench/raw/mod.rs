@@ -4,6 +4,7 @@ pub(super) mod append;
 pub(super) mod commits;
 pub(super) mod fanout;
 pub(super) mod fill;
+pub(super) mod gate;
 pub(super) mod http;
 pub(super) mod select;
 pub(super) mod sockets;
