@@ -5,6 +5,7 @@
 
 mod capture;
 mod huanxin_world;
+mod remote_world;
 mod rongcloud_world;
 mod selfhosted_world;
 
@@ -78,6 +79,25 @@ mod selfhosted {
         ];
         for (mutation, case) in MUTATIONS.iter().filter(|(mutation, _)| !elsewhere.contains(mutation)) {
             let world = selfhosted_world::SelfHostedWorld::start(Some(*mutation)).await;
+            must_fail(*mutation, case, &world).await;
+        }
+    }
+}
+
+/// The same service in another process, as far as the network between is concerned.
+mod selfhosted_remote {
+    use super::*;
+
+    async fn world() -> Box<dyn World> {
+        Box::new(remote_world::RemoteWorld::start(None).await)
+    }
+
+    switchboard_conformance::provider_suite!(tokio::test, world);
+
+    #[tokio::test]
+    async fn every_mutant_is_caught() {
+        for (mutation, case) in MUTATIONS {
+            let world = remote_world::RemoteWorld::start(Some(*mutation)).await;
             must_fail(*mutation, case, &world).await;
         }
     }

@@ -1,5 +1,6 @@
 //! The service of our own as a world: a vendor without a network, whose notices come over a link.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use switchboard_selfhosted::{SelfHosted, SelfHostedConfig, Surroundings};
 use super::capture::flip;
 use super::{Twist, twisted};
 
-const SECRET: &str = "the-secret-of-the-suite";
+pub(crate) const SECRET: &str = "the-secret-of-the-suite";
 const START: i64 = 1_795_200_000_000;
 
 #[derive(Debug)]
@@ -31,11 +32,16 @@ pub(crate) struct SelfHostedWorld {
 
 impl SelfHostedWorld {
     pub(crate) async fn start(twist: Twist) -> Self {
+        Self::open(twist, "off").await.0
+    }
+
+    /// With a gate that listens for WebSocket connections; where.
+    pub(crate) async fn open(twist: Twist, websocket: &str) -> (Self, Option<SocketAddr>) {
         let clock = ManualClock::new(Timestamp(START));
         let store = MemoryStore::new();
         let log = store.timelines(&TenantId::default(), &App::new("selfhosted", "main")).await.unwrap();
         let config: SelfHostedConfig =
-            serde_json::from_value(json!({ "websocket": "off", "tcp": "off", "secret": SECRET })).unwrap();
+            serde_json::from_value(json!({ "websocket": websocket, "tcp": "off", "secret": SECRET })).unwrap();
         let around = Surroundings {
             log: log.clone(),
             clock: Arc::new(clock.clone()),
@@ -43,7 +49,9 @@ impl SelfHostedWorld {
             verifier: None,
             push: None,
         };
-        let real: Arc<dyn Provider> = Arc::new(SelfHosted::start(config, around).await.unwrap());
+        let own = SelfHosted::start(config, around).await.unwrap();
+        let gate = own.gate().websocket();
+        let real: Arc<dyn Provider> = Arc::new(own);
         let users = ["alice", "bob", "carol"].map(VendorUserId::from);
         for user in &users {
             real.users().unwrap().ensure(user, &UserProfile::default()).await.unwrap();
@@ -56,10 +64,14 @@ impl SelfHostedWorld {
         }
         let world = Self { clock, log, provider: twisted(real.clone(), twist), real };
         world.callbacks().await;
-        world
+        (world, gate)
     }
 
-    async fn tail(&self) -> u64 {
+    pub(crate) fn clock(&self) -> ManualClock {
+        self.clock.clone()
+    }
+
+    pub(crate) async fn tail(&self) -> u64 {
         self.log.tail().await.unwrap().0
     }
 
@@ -161,7 +173,7 @@ impl World for SelfHostedWorld {
         let (mut found, mut seen) = (Vec::new(), 0);
         let tail = self.tail().await;
         let stored = self.log.devices(&"".into()).await.unwrap();
-        let acked = stored.first().map_or(0, |device| device.low.0);
+        let acked = stored.iter().find(|device| device.device == "business").map_or(0, |device| device.low.0);
         let link = self.real.link().unwrap();
         // What was handed out last time is acknowledged by this look, so the engine's place is known after it.
         while acked.max(seen) < tail {

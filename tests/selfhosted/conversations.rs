@@ -204,3 +204,44 @@ async fn a_sealed_payload_passes_unread() {
     let send = proto::Send { to: user("bob"), content: Some(both), client_id: String::new() };
     assert_eq!(alice.connection.send(send).await.unwrap_err().kind(), ErrorKind::InvalidInput);
 }
+
+/// The newest of every conversation is there before any of the backlog is pulled, and the backlog comes in order.
+#[tokio::test]
+async fn c6_the_newest_page_of_each_conversation_is_seen_first_and_the_order_stays() {
+    const PEOPLE: usize = 40;
+    let stage = Stage::open().await;
+    let service = stage.own.service();
+    for n in 0..PEOPLE {
+        service
+            .ensure(&format!("friend{n}").as_str().into(), &switchboard_contract::UserProfile::default())
+            .await
+            .unwrap();
+    }
+    for round in 0..10 {
+        for n in 0..PEOPLE {
+            let message = switchboard_contract::OutboundMessage {
+                from: format!("friend{n}").as_str().into(),
+                target: switchboard_contract::Target::Users(vec!["bob".into()]),
+                body: switchboard_contract::Body::text(format!("{n}/{round}")),
+                ext: switchboard_contract::Ext::new(),
+                mark: None,
+                mentions_everyone: false,
+                mentions: Vec::new(),
+                options: switchboard_contract::SendOptions::default(),
+            };
+            switchboard_contract::Provider::messaging(&stage.own).send(&message).await.unwrap();
+        }
+    }
+    let mut bob = stage.device("bob", "phone", proto::DeviceClass::Phone).await;
+    let listed = list(&bob).await;
+    assert_eq!(listed.len(), PEOPLE);
+    for one in &listed {
+        assert_eq!((one.unread, one.last.as_ref().and_then(said).unwrap().ends_with("/9")), (10, true));
+        let ask = proto::History { conversation: one.id.clone(), before: 0, limit: 3 };
+        let Ok(Body::HistoryPage(page)) = bob.ask(Command::History, Body::History(ask)).await else { panic!() };
+        assert_eq!(page.entries.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [10, 9, 8]);
+    }
+    let all = bob.catch_up().await;
+    assert_eq!(all.len(), PEOPLE * 10);
+    assert!(all.windows(2).all(|two| two[0].position < two[1].position), "in the order in which it was said");
+}

@@ -89,8 +89,9 @@ async fn the_links_state_reaches_the_connection_topic() {
     let own = serde_json::from_value(json!({ "kind": "selfhosted", "websocket": "off", "tcp": "off" })).unwrap();
     config.providers.insert("own".into(), own);
     let switchboard = Switchboard::builder().config(config).store(store).open().await.unwrap();
-    let mut events =
-        switchboard.subscribe(Subscriber::named("ops").topics([Topic::Connection, Topic::Groups])).await.unwrap();
+    let events =
+        switchboard.subscribe(Subscriber::named("ops").topics([Topic::Connection, Topic::Heartbeat, Topic::Groups]));
+    let mut events = events.await.unwrap();
     let provider = switchboard.provider(&ProviderId::from("own")).unwrap();
     provider.users().unwrap().ensure(&"alice".into(), &UserProfile::default()).await.unwrap();
     let new = switchboard_contract::NewGroup {
@@ -102,7 +103,7 @@ async fn the_links_state_reaches_the_connection_topic() {
     };
     provider.groups().unwrap().create(&new).await.unwrap();
     let mut seen = Vec::new();
-    while seen.len() < 2 {
+    while seen.len() < 3 {
         let delivery = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap();
         match delivery.event().unwrap().data {
             EventData::Notice(notice) => seen.push(notice.kind),
@@ -112,6 +113,6 @@ async fn the_links_state_reaches_the_connection_topic() {
         delivery.ack().await.unwrap();
     }
     seen.sort();
-    assert_eq!(seen, ["created", "link_up"]);
+    assert_eq!(seen, ["created", "link_alive", "link_up"]);
     switchboard.shutdown().await.unwrap();
 }

@@ -100,7 +100,40 @@ async fn s3_5_a_push_reaches_whoever_is_online_and_nobody_else() {
     let mut alice = stage.phone("alice").await;
     // 3–4: on its way to each device.
     assert_eq!(stage.own.service().push(&"alice".into(), &push), 1);
-    assert_eq!(alice.told().await, Some(Told::Push(push)), "the first was not kept");
+    assert_eq!(alice.told().await, Some(Told::Push(push.clone())), "the first was not kept");
+    // 5–6: the device confirms by the number it came with; that is counted, and nothing is shown again.
+    assert_eq!(stage.own.service().push(&"alice".into(), &push), 1);
+    assert_eq!(alice.told().await, Some(Told::Push(push)));
+}
+
+#[tokio::test]
+async fn h9_presence_is_told_by_device_with_its_times_and_a_late_goodbye_changes_nothing() {
+    let stage = Stage::open().await;
+    let (alice, bob) = (stage.phone("alice").await, stage.phone("bob").await);
+    let _desktop = stage.device("bob", "desktop", DeviceClass::Desktop).await;
+    let ask = || async {
+        let users = vec!["bob".to_owned(), "carol".to_owned()];
+        let asked = Body::AskPresence(proto::AskPresence { users });
+        let Body::Presences(found) = alice.ask(Command::Presence, asked).await.unwrap() else { panic!() };
+        found.users
+    };
+    let found = ask().await;
+    let mut devices: Vec<_> = found[0].devices.iter().map(|device| device.device.as_str()).collect();
+    devices.sort_unstable();
+    assert_eq!((devices, found[1].devices.len()), (vec!["desktop", "phone"], 0));
+    assert!(found[0].devices.iter().all(|device| device.seen_at >= device.since && device.since > 0));
+    // The phone comes back while its old connection is still ending: the end of the old one is no going offline.
+    let again = stage.phone("bob").await;
+    eventually("the old connection has ended", || async { stage.own.gate().connections() == 3 }).await;
+    assert_eq!(ask().await[0].devices.len(), 2);
+    drop((bob, again));
+    eventually("the phone is offline", || async { ask().await[0].devices.len() == 1 }).await;
+    // Four came and one has gone.
+    eventually("that is written", || async { stage.log().await.tail().await.unwrap().0 >= 5 }).await;
+    let told = stage.told().await;
+    let of_bob = told.iter().filter(|entry| entry["by"] == "bob" && entry["presence"]["device"] == "phone");
+    let states: Vec<_> = of_bob.map(|entry| entry["presence"]["online"] == true).collect();
+    assert_eq!(states, [true, true, false], "in the order in which it happened");
 }
 
 #[tokio::test]
@@ -169,6 +202,21 @@ async fn i07_a_repeated_send_is_answered_like_the_first() {
     let second = alice.connection.send(send.clone()).await.unwrap();
     assert_eq!(proto::Sent { repeated: true, ..first.clone() }, second);
     assert!(!first.repeated);
+    // The same key with other words, or to somebody else, is a mistake of the sender's, not a repeat.
+    for other in [
+        proto::Send { content: crate::stage::text("other words"), ..send.clone() },
+        proto::Send { to: user("carol"), ..send.clone() },
+    ] {
+        let refused = alice.connection.send(other).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Conflict);
+        assert!(refused.message().contains(&first.id), "it names the first");
+    }
+    let edit = proto::EditMessage { id: first.id.clone(), content: crate::stage::text("edited"), version: 0 };
+    alice.ask(Command::Edit, Body::EditMessage(edit)).await.unwrap();
+    assert!(
+        alice.connection.send(send.clone()).await.unwrap().repeated,
+        "an edit does not change what the key stands for"
+    );
     alice.says(user("bob"), "end").await;
     assert_eq!((bob.hears().await, bob.hears().await), ("once".to_owned(), "end".to_owned()));
     let nobody = proto::Send { to: user("nobody"), client_id: "c-2".to_owned(), ..send };

@@ -117,3 +117,62 @@ async fn h7_roles_and_mutes_decide_who_may_what() {
     act(&alice, Action::Dissolve, &[]).await.unwrap();
     assert_eq!(speak(&alice, "hello?").await.unwrap_err().kind(), ErrorKind::NotFound);
 }
+
+#[tokio::test]
+async fn l1_two_tenants_in_one_store_see_nothing_of_each_other() {
+    use switchboard_contract::storage::Store;
+    use switchboard_contract::{Link, Provider, TenantId, UserId, UserProfile};
+    use switchboard_selfhosted::client::{Connection, Endpoint};
+    use switchboard_selfhosted::{SelfHosted, SelfHostedConfig, Surroundings};
+
+    let dir = tempfile::tempdir().unwrap();
+    let options = switchboard::store::sqlite::SqliteOptions::at(dir.path().join("both.db"));
+    let store = switchboard::store::sqlite::SqliteStore::open(options).await.unwrap();
+    let mut gates = Vec::new();
+    for (tenant, secret) in [("one", "the secret of one tenant"), ("two", "the secret of the other")] {
+        let settings = json!({ "websocket": "off", "tcp": "127.0.0.1:0", "secret": secret });
+        let config: SelfHostedConfig = serde_json::from_value(settings).unwrap();
+        let log = store.timelines(&TenantId::from(tenant), &config.app()).await.unwrap();
+        let clock = std::sync::Arc::new(switchboard::clock::SystemClock);
+        let around = Surroundings { log, clock, secret: Vec::new(), verifier: None, push: None };
+        let own = SelfHosted::start(config, around).await.unwrap();
+        for user in ["alice", "bob"] {
+            own.service().ensure(&user.into(), &UserProfile::default()).await.unwrap();
+        }
+        gates.push(own);
+    }
+    let log_in = |gate: usize, by: usize, user: &str| {
+        let (endpoint, user) = (Endpoint::tcp(gates[gate].gate().tcp().unwrap().to_string()), user.to_owned());
+        let service = gates[by].service().clone();
+        async move {
+            let (token, _) = service.token(&UserId::from(user.as_str())).await.unwrap();
+            let connection = Connection::open(&endpoint).await.unwrap();
+            let login = proto::Login { user, token, device: "phone".to_owned(), ..Default::default() };
+            connection.login(login).await.map(|answer| Device { connection, answer })
+        }
+    };
+    let mut devices = Vec::new();
+    for gate in 0..2 {
+        for user in ["alice", "bob"] {
+            let mut device = log_in(gate, gate, user).await.unwrap();
+            device.catch_up().await;
+            devices.push(device);
+        }
+    }
+    assert_eq!(log_in(0, 1, "alice").await.unwrap_err().kind(), ErrorKind::Unauthorized, "another tenant's token");
+    create(&devices[0], "team", &["bob"]).await.unwrap();
+    devices[0].says(group("team"), "for one alone").await;
+    devices[2].says(crate::stage::user("bob"), "for two alone").await;
+    assert_eq!(devices[1].hears().await, "for one alone");
+    assert_eq!(devices[3].hears().await, "for two alone");
+    assert_eq!(speak(&devices[2], "let me in").await.unwrap_err().kind(), ErrorKind::NotFound, "no such group there");
+    for (gate, words) in [(0, "for one alone"), (1, "for two alone")] {
+        let mut told = String::new();
+        for notice in gates[gate].link().unwrap().next().await.unwrap() {
+            told.push_str(std::str::from_utf8(&notice.body).unwrap());
+        }
+        assert_eq!((told.contains(words), told.contains("alone")), (true, true));
+        assert_eq!(told.matches("alone").count(), told.matches(words).count(), "nothing of the other");
+        gates[gate].close().await;
+    }
+}

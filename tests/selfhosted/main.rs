@@ -9,6 +9,16 @@ mod conversations;
 mod engine;
 mod flows;
 mod groups;
+#[cfg(feature = "sidecar")]
+mod hooks;
+#[cfg(feature = "bin")]
+mod process;
 mod reception;
+#[cfg(feature = "bin")]
+mod remote;
+mod slow_store;
 mod stage;
+#[cfg(feature = "bin")]
+#[path = "../support/mod.rs"]
+mod support;
 mod weather;

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use switchboard_selfhosted::client::Connection;
+use switchboard_selfhosted::frame::{Body, Command};
 use switchboard_selfhosted::proto::{self, DeviceClass};
 
 use crate::stage::{Device, Stage, said, user};
@@ -108,4 +109,56 @@ async fn i09_what_is_not_acknowledged_stops_the_flow_and_comes_again() {
     for n in 8..40 {
         assert_eq!(bob.hears().await, n.to_string());
     }
+}
+
+#[tokio::test]
+async fn i09_bytes_that_nobody_acknowledges_stop_the_flow_too() {
+    let stage = Stage::with(json!({ "max_unacked_bytes": 20_000 })).await;
+    let (alice, mut bob) = (stage.phone("alice").await, stage.phone("bob").await);
+    let words = "x".repeat(5_000);
+    for n in 0..40 {
+        alice.says(user("bob"), &format!("{n} {words}")).await;
+    }
+    let mut held = Vec::new();
+    while let Ok(Some(told)) = tokio::time::timeout(std::time::Duration::from_millis(500), bob.connection.next()).await
+    {
+        let switchboard_selfhosted::client::Told::Entry(entry) = told else { continue };
+        held.push(entry);
+    }
+    assert!((4..=12).contains(&held.len()), "{} entries of 5 kB are out", held.len());
+    bob.connection.acknowledge(held.last().unwrap().position).await.unwrap();
+    for n in held.len()..40 {
+        assert!(bob.hears().await.starts_with(&format!("{n} ")));
+    }
+}
+
+/// What one write carried is acknowledged in part: the rest comes again, what was acknowledged does not.
+#[tokio::test]
+async fn i02_an_acknowledgement_may_end_anywhere_in_what_was_delivered() {
+    let stage = Stage::open().await;
+    let (alice, mut bob) = (stage.phone("alice").await, stage.phone("bob").await);
+    // As much at once as is written in one go.
+    let sends = (0..50).map(|n| {
+        let send = proto::Send { to: user("bob"), content: crate::stage::text(&n.to_string()), ..Default::default() };
+        alice.connection.send(send)
+    });
+    futures::future::join_all(sends).await.into_iter().for_each(|sent| drop(sent.unwrap()));
+    let mut got = Vec::new();
+    while got.len() < 50 {
+        let Some(switchboard_selfhosted::client::Told::Entry(entry)) = bob.told().await else { continue };
+        got.push(entry);
+    }
+    bob.connection.acknowledge(got[29].position).await.unwrap();
+    // An answer to what was asked behind it: the acknowledgement has been heard.
+    let beat = Body::Heartbeat(proto::Heartbeat::default());
+    bob.ask(Command::Heartbeat, beat).await.unwrap();
+    // The same device comes back at once, while its last session is still ending.
+    let mut again = stage.phone("bob").await;
+    assert_eq!(again.answer.cursor, got[29].position);
+    drop(bob);
+    again = stage.device("bob", "phone", DeviceClass::Phone).await;
+    let rest: Vec<_> = again.catch_up().await.iter().filter_map(said).collect();
+    assert!(rest.is_empty(), "the second session took them all");
+    let stored = stage.log().await.device(&"bob".into(), "phone").await.unwrap().unwrap();
+    assert!(stored.low.0 >= got[49].position);
 }

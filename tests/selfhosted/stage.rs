@@ -33,21 +33,36 @@ impl Stage {
     }
 
     pub(crate) async fn hooked(settings: Value, push: Option<Arc<dyn PushHook>>) -> Self {
-        let stage = Self::at(Arc::new(tempfile::tempdir().unwrap()), settings, push).await;
+        let stage = Self::at(Arc::new(tempfile::tempdir().unwrap()), settings, push, |log| log).await;
+        stage.peopled().await
+    }
+
+    /// With something between the service and its store.
+    pub(crate) async fn over(wrap: impl FnOnce(Arc<dyn Timelines>) -> Arc<dyn Timelines>) -> Self {
+        Self::at(Arc::new(tempfile::tempdir().unwrap()), json!({}), None, wrap).await.peopled().await
+    }
+
+    async fn peopled(self) -> Self {
+        let stage = self;
         for user in ["alice", "bob", "carol", "dave", "eve"] {
             stage.own.service().ensure(&user.into(), &UserProfile::default()).await.unwrap();
         }
         stage
     }
 
-    async fn at(dir: Arc<TempDir>, settings: Value, push: Option<Arc<dyn PushHook>>) -> Self {
+    async fn at(
+        dir: Arc<TempDir>,
+        settings: Value,
+        push: Option<Arc<dyn PushHook>>,
+        wrap: impl FnOnce(Arc<dyn Timelines>) -> Arc<dyn Timelines>,
+    ) -> Self {
         let store = SqliteStore::open(SqliteOptions::at(dir.path().join("gate.db"))).await.unwrap();
         let mut whole = json!({ "websocket": "127.0.0.1:0", "tcp": "127.0.0.1:0", "secret": "a secret for tests", "writes_per_second": 100_000 });
         for (name, value) in settings.as_object().unwrap() {
             whole[name] = value.clone();
         }
         let config: SelfHostedConfig = serde_json::from_value(whole).unwrap();
-        let log = store.timelines(&TenantId::default(), &config.app()).await.unwrap();
+        let log = wrap(store.timelines(&TenantId::default(), &config.app()).await.unwrap());
         let around = Surroundings { log, clock: Arc::new(SystemClock), secret: Vec::new(), verifier: None, push };
         let own = SelfHosted::start(config, around).await.unwrap();
         Self { dir, settings, store, own }
@@ -59,7 +74,7 @@ impl Stage {
         self.store.close().await;
         let (dir, settings) = (self.dir.clone(), self.settings.clone());
         drop(self);
-        Self::at(dir, settings, None).await
+        Self::at(dir, settings, None, |log| log).await
     }
 
     pub(crate) async fn log(&self) -> Arc<dyn Timelines> {
@@ -114,6 +129,7 @@ impl Stage {
     }
 }
 
+#[derive(Debug)]
 pub(crate) struct Device {
     pub(crate) connection: Connection,
     pub(crate) answer: proto::LoggedIn,
