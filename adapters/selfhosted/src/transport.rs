@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::{SinkExt as _, StreamExt as _};
+use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
 use switchboard_contract::Clock;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_tungstenite::WebSocketStream;
@@ -143,9 +143,14 @@ impl Transport {
         if out.is_empty() {
             return Ok(());
         }
+        let mut writing = std::pin::pin!(self.write_all(out));
+        // Mostly the system takes it at once, and no clock is needed.
+        if let Some(written) = writing.as_mut().now_or_never() {
+            return written;
+        }
         tokio::select! {
             biased;
-            written = self.write_all(out) => written,
+            written = writing => written,
             () = clock.sleep(within) => Err(Lost::Slow),
         }
     }

@@ -68,9 +68,10 @@ impl Session {
             let actions = self.apply(Input::Take(ME, BURST));
             let (pieces, read) = self.carry_out(actions).await?;
             self.fresh |= !pieces.is_empty();
-            let nothing = pieces.is_empty() && !read;
+            // Less than was asked for, and nothing was read: there is no more.
+            let all = pieces.len() < BURST && !read;
             pieces.into_iter().for_each(|piece| self.outbox.push_piece(piece));
-            if nothing {
+            if all {
                 // What there is no room for waits for an acknowledgement.
                 self.behind = false;
                 return Ok(());

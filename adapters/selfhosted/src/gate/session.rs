@@ -188,7 +188,8 @@ impl Session {
                 () = elapsed(&mut timer) => {
                     timer = None;
                     self.tick();
-                    Ok(())
+                    // Mostly it is the end of a pause, and something came meanwhile.
+                    if route.wake.notified().now_or_never().is_some() { self.news().await } else { Ok(()) }
                 }
             };
             if let Err(end) = stepped {
