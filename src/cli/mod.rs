@@ -140,6 +140,19 @@ pub(crate) fn start_logging(log: &LogConfig) -> Result<(), Error> {
     started.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
 }
 
+/// Waits for SIGTERM or Ctrl-C.
+pub(crate) async fn wait_for_stop() -> Result<(), Error> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let failed = |error| Error::new(ErrorKind::Internal, "signals cannot be watched").with_source(error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        result = tokio::signal::ctrl_c() => result.map_err(failed)?,
+    }
+    Ok(())
+}
+
 /// Prints one line to standard output; a closed pipe ends the program quietly.
 pub(crate) fn print_line(line: impl std::fmt::Display) {
     use std::io::Write as _;

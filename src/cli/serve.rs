@@ -1,8 +1,8 @@
 //! `switchboard serve`.
 
-use switchboard_contract::{Error, ErrorKind};
+use switchboard_contract::Error;
 
-use super::{ConfigFile, start_logging};
+use super::{ConfigFile, start_logging, wait_for_stop};
 use crate::config::Config;
 use crate::sidecar::{Server, install_metrics};
 use crate::switchboard::Switchboard;
@@ -36,16 +36,4 @@ impl Serve {
         server.stop().await;
         switchboard.shutdown().await
     }
-}
-
-async fn wait_for_stop() -> Result<(), Error> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let failed = |error| Error::new(ErrorKind::Internal, "signals cannot be watched").with_source(error);
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        result = tokio::signal::ctrl_c() => result.map_err(failed)?,
-    }
-    Ok(())
 }

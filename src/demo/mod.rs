@@ -3,6 +3,8 @@
 //! Both vendors are emulated, with faults; everything else is the product itself: its sidecar on a real port, its
 //! SQLite file, its adapters. Nothing that is printed is made up: every figure is counted while it runs.
 
+#[cfg(feature = "selfhosted")]
+mod chat;
 mod report;
 mod stage;
 mod story;
@@ -32,6 +34,9 @@ pub(crate) struct Demo {
     /// Show the log of the sidecar too.
     #[arg(long)]
     log: bool,
+    #[cfg(feature = "selfhosted")]
+    #[command(flatten)]
+    chat: chat::ChatOptions,
 }
 
 /// The whole demo must end well within this; an emulator or a port that hangs is reported, not waited for.
@@ -43,6 +48,10 @@ impl Demo {
         start_logging(&LogConfig { level: level.to_owned(), ..LogConfig::default() })?;
         let began = Instant::now();
         let report = Report;
+        #[cfg(feature = "selfhosted")]
+        if self.chat.chat {
+            return chat::run(self.chat, &report).await;
+        }
         report.title("Switchboard: two vendors, one business");
         report.text(&format!("Everything left to chance follows seed {}.", self.seed));
 

@@ -35,5 +35,7 @@ impl Report {
         print_line(format_args!("  database and inbox   {}", stage.directory().display()));
         print_line(format_args!("  configuration        {}", stage.config_path().display()));
         print_line("  `switchboard demo --keep` leaves all of it running, to be tried by hand.");
+        #[cfg(feature = "selfhosted")]
+        print_line("  `switchboard demo --chat` serves a chat page for two browser tabs.");
     }
 }
