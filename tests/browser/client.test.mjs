@@ -307,7 +307,7 @@ test('a token that is not good is an end, not a reason to try for ever', async (
   assert.deepEqual(names(alice), ['connecting', 'ended']);
 });
 
-test('the business pushes and hears reports', async () => {
+test('what is reported reaches the business', async () => {
   const me = fresh('alice');
   const alice = await online(me);
   await sidecar.ask('PUT', '/v1/subscribers/ears', { topics: ['messages'], start: 'now' });

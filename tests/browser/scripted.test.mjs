@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
-import { after, before, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import WebSocket, { WebSocketServer } from 'ws';
 import { Client, conversationId } from '../../adapters/selfhosted/clients/javascript/switchboard.js';
 import { Sidecar, eventually } from './product.mjs';
@@ -164,6 +164,38 @@ test('a kind of entry that a newer service adds is passed over and acknowledged'
     gate.deliver(entry(13, 3, '', { message: { content: { body: '{' } } }));
     await eventually('acknowledged', () => gate.acked().includes('13'));
     assert.deepEqual(client.messages(CONVERSATION)[1].body, { type: 'unrecognised' });
+  });
+});
+
+test('a push of the business is told and acknowledged', async () => {
+  await scripted({}, {}, async ({ gate, client, online }) => {
+    const pushes = [];
+    client.on('push', (push) => pushes.push(push));
+    await online();
+    gate.tell({ kind: 'notify', command: 'push', id: '9', body: { topic: 'sale', data: '{"off":20}' } });
+    await eventually('told', () => pushes.length === 1);
+    assert.deepEqual(pushes, [{ topic: 'sale', data: { off: 20 } }]);
+    await eventually('acknowledged', () => gate.heard.some((packet) => packet.kind === 'ack' && packet.command === 'push' && packet.id === '9'));
+  });
+});
+
+test('what is said while a login is under way waits for it', async () => {
+  let let_in;
+  const script = {
+    login: (_, gate) => {
+      const { id } = gate.heard.at(-1);
+      let_in = () => gate.tell({ kind: 'ack', command: 'login', id, body: { heartbeatMs: 60_000, tail: '9' } });
+    },
+    send: () => ({ id: 'm-1', position: '10', sequence: '1' }),
+  };
+  await scripted(script, {}, async ({ gate, client }) => {
+    await eventually('a login is under way', () => let_in);
+    const sent = client.send({ user: 'bob' }, text('early'));
+    await assert.rejects(client.presence(['bob']), { code: 'unavailable' });
+    let_in();
+    assert.equal((await sent).sequence, 1);
+    assert.equal(gate.heard[0].command, 'login');
+    assert.equal(gate.connections, 1);
   });
 });
 
@@ -392,39 +424,42 @@ function weather(to, chance) {
   });
 }
 
-for (const seed of [1, 2, 3, 4, 5]) {
-  test(`nothing is lost, doubled or out of order in bad weather, seed ${seed}`, async () => {
-    const chance = chances(seed);
-    const users = [`a${seed}`, `b${seed}`];
-    const tokens = await Promise.all(users.map((user) => sidecar.token(user)));
-    const proxy = await weather(sidecar.gate, chance);
-    const told = [[], []];
-    let connections = 0;
-    const clients = users.map((user, at) => {
-      const token = () => ((connections += 1), tokens[at]);
-      const more = { retryFirst: 20, retryLongest: 100, answerWithin: 400, slowAfter: 200, pageSize: 7, random: chance };
-      const client = new Client({ user, device: 'node', url: proxy.url, token, WebSocket, ...more });
-      client.on('message', ({ message, change }) => change === 'new' && !message.own && told[at].push(message.body.text));
-      client.start();
-      return client;
-    });
-    const conversation = conversationId(users[0], { user: users[1] });
-    const sends = [];
-    for (let n = 0; n < 60; n += 1) {
-      for (const client of clients) sends.push(client.send(conversation, text(`${client.user} ${n}`)));
-      await new Promise((resolve) => setTimeout(resolve, chance() * 20));
-    }
-    await Promise.all(sends);
-    const done = () => told.every((one) => one.length >= 60);
-    await eventually(`all has come with seed ${seed}: ${told.map((one) => one.length)}`, done, 60_000);
-    const expected = (user) => Array.from({ length: 60 }, (_, n) => `${user} ${n}`);
-    assert.deepEqual(told, [expected(users[1]), expected(users[0])]);
-    for (const client of clients) {
-      const sequences = client.messages(conversation).map((message) => message.sequence);
-      assert.deepEqual(sequences, Array.from({ length: 120 }, (_, n) => n + 1));
-      client.close();
-    }
-    assert.ok(connections > 6, `only ${connections} connections: the weather was fine`);
-    proxy.close();
+/** @param {number} seed */
+async function badWeather(seed) {
+  const chance = chances(seed);
+  const users = [`a${seed}`, `b${seed}`];
+  const tokens = await Promise.all(users.map((user) => sidecar.token(user)));
+  const proxy = await weather(sidecar.gate, chance);
+  const told = [[], []];
+  let connections = 0;
+  const clients = users.map((user, at) => {
+    const token = () => ((connections += 1), tokens[at]);
+    const more = { retryFirst: 20, retryLongest: 100, answerWithin: 400, slowAfter: 200, pageSize: 7, random: chance };
+    const client = new Client({ user, device: 'node', url: proxy.url, token, WebSocket, ...more });
+    client.on('message', ({ message, change }) => change === 'new' && !message.own && told[at].push(message.body.text));
+    client.start();
+    return client;
   });
+  const conversation = conversationId(users[0], { user: users[1] });
+  const sends = [];
+  for (let n = 0; n < 60; n += 1) {
+    for (const client of clients) sends.push(client.send(conversation, text(`${client.user} ${n}`)));
+    await new Promise((resolve) => setTimeout(resolve, chance() * 20));
+  }
+  await Promise.all(sends);
+  const done = () => told.every((one) => one.length >= 60);
+  await eventually(`all has come with seed ${seed}: ${told.map((one) => one.length)}`, done, 60_000);
+  const expected = (user) => Array.from({ length: 60 }, (_, n) => `${user} ${n}`);
+  assert.deepEqual(told, [expected(users[1]), expected(users[0])]);
+  for (const client of clients) {
+    const sequences = client.messages(conversation).map((message) => message.sequence);
+    assert.deepEqual(sequences, Array.from({ length: 120 }, (_, n) => n + 1));
+    client.close();
+  }
+  assert.ok(connections > 6, `only ${connections} connections: the weather was fine`);
+  proxy.close();
 }
+
+describe('nothing is lost, doubled or out of order in bad weather', { concurrency: true }, () => {
+  for (const seed of [1, 2, 3, 4, 5]) test(`seed ${seed}`, () => badWeather(seed));
+});

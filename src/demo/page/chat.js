@@ -143,10 +143,11 @@ function chat() {
       byId('ended').dataset.reason = reason;
       if (!byId('ended').open) byId('ended').showModal();
     } else if (byId('ended').open && name !== 'ended') byId('ended').close();
-    if (name === 'online') {
+    // Who is there is not known without a connection.
+    if (name !== 'online') here.clear();
+    else {
       void askPresence();
-      if (!open) openFirst();
-      else void loadPast(open);
+      if (open) void loadPast(open);
     }
     draw();
   });
@@ -157,10 +158,7 @@ function chat() {
     draw();
     if (message.conversation === open) readOpen();
   });
-  client.on('conversations', () => {
-    draw();
-    if (!open && client.state.name === 'online') openFirst();
-  });
+  client.on('conversations', draw);
   client.on('receipt', draw);
   client.on('group', draw);
   client.on('gap', draw);
@@ -211,7 +209,8 @@ function chat() {
     byId('with').className = `with ${kind}`;
     byId('with-name').textContent = name;
     avatar(byId('with-avatar'), name, { group: kind !== 'direct', here: kind === 'direct' && seen > 0 });
-    byId('with-sub').textContent = kind !== 'direct' ? members(conversation) : seen ? 'Online now' : 'Offline';
+    const presence = client.state.name !== 'online' ? 'Presence unknown' : seen ? 'Online now' : 'Offline';
+    byId('with-sub').textContent = kind !== 'direct' ? members(conversation) : presence;
     drawLog(kind !== 'direct');
     drawTiers();
   }
@@ -314,12 +313,6 @@ function chat() {
   }
 
   // Conversations ----------------------------------------------------------------------------------------------------
-
-  function openFirst() {
-    const wide = matchMedia('(min-width: 721px)').matches;
-    const [first] = client.conversations;
-    if (wide && first) openTalk(first.id);
-  }
 
   /** @param {string} id */
   function openTalk(id) {

@@ -226,6 +226,8 @@ class Link {
     this.socket = socket;
     this.around = around;
     this.slow = 0;
+    /** Logged in: before that nothing else may be asked. */
+    this.ready = false;
     /** Resolves with the reason when the connection is over. @type {Promise<string>} */
     this.gone = new Promise((resolve) => {
       this.resolveGone = resolve;
@@ -688,7 +690,7 @@ export class Client {
 
   /** Tells the service, then closes. */
   async logout() {
-    await this.#link?.request('logout').catch(() => {});
+    await this.request('logout').catch(() => {});
     this.#end('logged_out');
   }
 
@@ -714,7 +716,8 @@ export class Client {
     if (globalThis.document?.visibilityState === 'hidden') return;
     this.#wake?.();
     const link = this.#link;
-    link?.request('heartbeat', { network: network() }, { within: 5000 }).catch(() => link.close('silent'));
+    if (!link?.ready) return;
+    link.request('heartbeat', { network: network() }, { within: 5000 }).catch(() => link.close('silent'));
   };
 
   /** @param {number} session */
@@ -770,6 +773,7 @@ export class Client {
       deviceClass: `DEVICE_CLASS_${deviceClass.toUpperCase()}`,
       reception: 'RECEPTION_ACK_ONLINE',
     });
+    link.ready = true;
     this.#skew = Number(welcome.serverTime ?? Date.now()) - Date.now();
     const cursor = Number(welcome.cursor ?? 0);
     const tail = Number(welcome.tail ?? 0);
@@ -909,7 +913,7 @@ export class Client {
    */
   request(command, body, how) {
     const link = this.#link;
-    return link
+    return link?.ready
       ? link.request(command, body, how)
       : Promise.reject(new ClientError('unavailable', 'there is no connection', { retry: true }));
   }
@@ -1216,7 +1220,7 @@ export class Client {
   async #pump() {
     if (this.#pumping) return;
     this.#pumping = true;
-    const ready = () => (this.#running && this.#state.name !== 'connecting' ? this.#link : undefined);
+    const ready = () => (this.#running && this.#link?.ready ? this.#link : undefined);
     for (let link = ready(); link && this.#outbox.length; link = ready()) {
       const [first] = this.#outbox;
       const { to, content, clientId, message } = first;
