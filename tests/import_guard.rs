@@ -14,7 +14,11 @@ const RULES: &[(&[&str], &[&str], &str)] = &[
         "an adapter may be named only where the product is assembled",
     ),
     (&["sqlx"], &["src/store"], "SQL stays behind the storage traits"),
-    (&["axum", "utoipa", "tower_http"], &["src/sidecar", "src/cli", "src/demo", "examples"], "HTTP stays at the sidecar"),
+    (
+        &["axum", "utoipa", "tower_http"],
+        &["src/sidecar", "src/cli", "src/demo", "examples"],
+        "HTTP stays at the sidecar",
+    ),
     (&["rusqlite"], &["src/cli"], "the raw driver is a baseline of benchmarks alone"),
     (&["tracing_subscriber"], &["src/cli", "src/bin"], "only the binary chooses where logs go"),
     (&["crate::sidecar"], &["src/sidecar", "src/cli", "src/demo"], "nothing depends on the sidecar"),

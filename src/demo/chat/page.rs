@@ -122,7 +122,10 @@ struct Who {
 impl Who {
     fn name(&self) -> Result<&str, Refused> {
         let fits = (1..=32).contains(&self.user.len())
-            && self.user.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte));
+            && self
+                .user
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte));
         let wrong = || Error::invalid("user", "must have 1 to 32 of a-z, 0-9, - and _");
         fits.then_some(self.user.as_str()).ok_or_else(|| Refused(wrong()))
     }

@@ -154,8 +154,10 @@ function chat() {
 
   // What is drawn ----------------------------------------------------------------------------------------------------
 
-  client.on('message', ({ message }) => {
+  client.on('message', ({ message, live }) => {
     draw();
+    // Who speaks is there.
+    if (live && !message.own && !here.has(message.from)) void askPresence();
     if (message.conversation === open) readOpen();
   });
   client.on('conversations', draw);
@@ -248,7 +250,7 @@ function chat() {
         before = undefined;
       }
       const gap = gaps.find((one) => before && before.sequence < one.from && message.sequence > one.to);
-      if (gap) nodes.push(mark(`gap-${gap.from}`, 'gap', `Numbers ${gap.from} to ${gap.to} are missing; asking for them`));
+      if (gap) nodes.push(mark(`gap-${gap.from}`, 'gap', missing(gap)));
       if (!marked && unreadFrom && message.sequence >= unreadFrom && !message.own) {
         marked = true;
         nodes.push(mark('new', 'new', 'New'));
@@ -266,6 +268,10 @@ function chat() {
     if (bottom < 60) log.scrollTop = log.scrollHeight;
     else if (top < 40) log.scrollTop = top + log.scrollHeight - height;
   }
+
+  /** @param {{ from: number, to: number }} gap */
+  const missing = ({ from, to }) =>
+    from === to ? `Number ${from} is missing; asking for it` : `Numbers ${from} to ${to} are missing; asking for them`;
 
   /** @type {Map<string, HTMLElement>} */
   const marks = new Map();
@@ -323,8 +329,10 @@ function chat() {
     void loadPast(id);
     if (conversation?.kind === 'group') void askMembers(conversation);
     draw();
+    void askPresence();
     queueMicrotask(() => {
       byId('log').scrollTop = byId('log').scrollHeight;
+      byId('log').querySelector('.mark.new')?.scrollIntoView({ block: 'center' });
       readOpen();
       byId('words').focus();
     });
