@@ -135,7 +135,9 @@ test('a gap is known, asked for, and filled in its place', async () => {
 });
 
 test('what comes twice is shown once and acknowledged again', async () => {
-  await scripted({}, {}, async ({ gate, client, told, online }) => {
+  const accepted = [];
+  const accept = (messages) => void accepted.push(...messages.map((message) => message.sequence));
+  await scripted({}, { accept }, async ({ gate, client, told, online }) => {
     await online();
     gate.deliver(entry(11, 1, 'one'));
     await eventually('acknowledged', () => gate.acked().includes('11'));
@@ -148,6 +150,41 @@ test('what comes twice is shown once and acknowledged again', async () => {
     await eventually('the third has come', () => said(client).length === 3);
     assert.deepEqual(told.news, [['new', 'one', 1], ['new', 'two', 2], ['new', 'three', 3]]);
     assert.equal(told.resets, 0);
+    assert.deepEqual(accepted, [1, 2, 3], 'also to be stored once');
+  });
+});
+
+test('nothing is acknowledged, by a pull or one by one, before it is accepted', async () => {
+  const waiting = [];
+  const accept = () => new Promise((resolve, reject) => waiting.push({ resolve, reject }));
+  const script = {
+    pull: (body) => (body.after === '0' ? { entries: [entry(11, 1, 'one')], cursor: '11' } : {}),
+  };
+  await scripted(script, { accept }, async ({ gate, client, told }) => {
+    await eventually('the page is offered', () => waiting.length === 1);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.deepEqual([gate.asked('pull').length, client.state.name], [1, 'syncing']);
+    waiting.shift().resolve();
+    await eventually('online', () => client.state.name === 'online');
+    assert.deepEqual(gate.asked('pull').map((packet) => packet.body.after), ['0', '11']);
+    gate.deliver(entry(12, 2, 'two'));
+    await eventually('it is offered', () => waiting.length === 1);
+    gate.deliver(entry(13, 3, 'three'));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.deepEqual(gate.acked(), []);
+    waiting.shift().resolve();
+    await eventually('the first is acknowledged', () => gate.acked().length === 1);
+    assert.deepEqual(gate.acked(), ['12']);
+    // What cannot be accepted is not acknowledged, and comes again over another link.
+    gate.script.pull = (body) => (body.after === '0' ? { entries: [entry(13, 3, 'three')], cursor: '13' } : {});
+    gate.script.login = () => ({ heartbeatMs: 60_000, cursor: '12', tail: '13' });
+    waiting.shift().reject(new Error('the disk is full'));
+    await eventually('it is offered again', () => waiting.length === 1);
+    waiting.shift().resolve();
+    await eventually('acknowledged', () => gate.asked('pull').some((packet) => packet.body.after === '13'));
+    assert.deepEqual(gate.acked(), ['12']);
+    const why = told.states.find((state) => state.reason === 'not_accepted');
+    assert.deepEqual([why.name, why.detail], ['degraded', 'the disk is full']);
   });
 });
 

@@ -228,7 +228,7 @@ class Link {
     this.slow = 0;
     /** Logged in: before that nothing else may be asked. */
     this.ready = false;
-    /** Resolves with the reason when the connection is over. @type {Promise<string>} */
+    /** Resolves when the connection is over, with why. @type {Promise<{ reason: string, detail: string }>} */
     this.gone = new Promise((resolve) => {
       this.resolveGone = resolve;
     });
@@ -330,8 +330,11 @@ class Link {
     this.#write({ kind: 'ack', command, id: String(id) });
   }
 
-  /** @param {string} reason */
-  close(reason) {
+  /**
+   * @param {string} reason  A stable word.
+   * @param {string} [detail]
+   */
+  close(reason, detail = '') {
     if (this.#ended) return;
     this.#ended = true;
     this.socket.onmessage = this.socket.onclose = this.socket.onerror = null;
@@ -339,7 +342,7 @@ class Link {
     for (const asked of [...this.#open.values()]) {
       asked.reject(new ClientError('unavailable', 'the link is lost', { retry: true }));
     }
-    this.resolveGone?.(reason);
+    this.resolveGone?.({ reason, detail });
   }
 }
 
@@ -724,16 +727,18 @@ export class Client {
   async #run(session) {
     const mine = () => this.#running && this.#session === session;
     for (let failures = 0; mine(); failures += 1) {
-      this.#show(this.#wasOnline ? 'degraded' : 'connecting', { attempt: failures, reason: this.#state.reason });
-      let reason = 'lost';
+      this.#show(this.#wasOnline ? 'degraded' : 'connecting', {
+        ...{ attempt: failures, reason: this.#state.reason, detail: this.#state.detail },
+      });
+      let over;
       try {
-        reason = await this.#connect(() => (failures = 0));
+        over = await this.#connect(() => (failures = 0));
       } catch (error) {
         const { code = 'unavailable', message } = /** @type {ClientError} */ (error);
         if (mine() && FINAL.has(code)) return this.#end(code, message);
-        reason = code;
+        over = { reason: code, detail: message };
       }
-      this.#link?.close(reason);
+      this.#link?.close(over.reason);
       this.#link = undefined;
       clearTimeout(this.#beat);
       if (!mine()) return;
@@ -741,7 +746,7 @@ export class Client {
       const most = Math.min(this.options.retryLongest, this.options.retryFirst * 2 ** Math.min(failures, 16));
       const wait = Math.max(50, most * this.options.random());
       const name = this.#wasOnline ? 'degraded' : 'connecting';
-      this.#show(name, { reason, attempt: failures + 1, retryAt: Date.now() + wait });
+      this.#show(name, { ...over, attempt: failures + 1, retryAt: Date.now() + wait });
       await new Promise((resolve) => {
         const timer = setTimeout(resolve, wait);
         this.#wake = () => (clearTimeout(timer), resolve(undefined));
@@ -753,7 +758,7 @@ export class Client {
   /**
    * One connection from its beginning to its end. Returns why it ended.
    * @param {() => void} succeeded
-   * @returns {Promise<string>}
+   * @returns {Promise<{ reason: string, detail: string }>}
    */
   async #connect(succeeded) {
     const ask = async (/** @type {Options['url']} */ from) => (typeof from === 'function' ? from() : from);
@@ -877,7 +882,7 @@ export class Client {
         return KICKED.has(reason) ? this.#end(reason) : link.close(reason);
       }
       case 'close':
-        return link.close(body.code ?? 'closed');
+        return link.close(body.code ?? 'closed', body.message);
       default:
     }
   }
@@ -931,11 +936,8 @@ export class Client {
         link?.acknowledge('deliver', this.#shown);
       }
     } catch (error) {
-      // What could not be accepted comes again.
-      this.#link?.close('not_accepted');
-      queueMicrotask(() => {
-        throw error;
-      });
+      const { code, message } = /** @type {ClientError} */ (error);
+      this.#link?.close(code, message);
     } finally {
       this.#taking = false;
     }
@@ -957,7 +959,12 @@ export class Client {
       if (!this.options.accept) this.#shown = position;
     }
     if (this.options.accept) {
-      await this.options.accept(taken);
+      try {
+        await this.options.accept(taken);
+      } catch (error) {
+        // It is not acknowledged, and comes again over the next connection.
+        throw new ClientError('not_accepted', String(/** @type {any} */ (error)?.message ?? error), { retry: true });
+      }
       this.#shown = Math.max(this.#shown, ...entries.map((entry) => Number(entry.position)));
     }
     this.#announce();
