@@ -174,9 +174,9 @@ mod tests {
         let all: Vec<_> = lines.iter().map(|line| said(line).unwrap_or_else(|| panic!("{line}"))).collect();
         assert!(all.iter().all(|one| PEOPLE.contains(&one.from) && !one.words.is_empty()));
         assert!(all.is_sorted_by(|one, next| one.days_ago >= next.days_ago), "time runs forward");
-        let between = |most: f64, least: f64| all.iter().filter(|one| one.days_ago <= most && one.days_ago > least);
         for (most, least) in [(60.0, 30.5), (29.5, 7.5), (LAST_VISIT, 0.0)] {
-            let with_bob = between(most, least).filter(|one| one.to == "bob" || one.from == "bob").count();
+            let then = all.iter().filter(|one| one.days_ago <= most && one.days_ago > least);
+            let with_bob = then.filter(|one| one.to == "bob" || one.from == "bob").count();
             assert!(with_bob >= 10, "{with_bob} lines between {most} and {least} days ago");
         }
         // Nothing stands so near a bound that the demo's own running time moves it across.
