@@ -49,7 +49,7 @@ fn i11_the_client_keeps_its_promises_against_the_service() {
 
 #[test]
 fn c8_the_client_bears_a_gate_and_a_network_that_misbehave() {
-    run("scripted.test.mjs", 22);
+    run("scripted.test.mjs", 23);
 }
 
 #[test]

@@ -236,6 +236,23 @@ test('what is said while a login is under way waits for it', async () => {
   });
 });
 
+test('closed and started again while a token is fetched: one session, not two', async () => {
+  const tokens = [];
+  const token = () => new Promise((resolve) => tokens.push(resolve));
+  await scripted({}, { token }, async ({ gate, client, told, online }) => {
+    await eventually('a token is asked for', () => tokens.length === 1);
+    client.close();
+    client.start();
+    await eventually('another is', () => tokens.length === 2);
+    for (const give of tokens) give('a token');
+    await online();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.deepEqual([gate.connections, gate.asked('login').length], [1, 1]);
+    client.close();
+    assert.equal(told.states.at(-1).reason, 'closed');
+  });
+});
+
 test('edits end at the highest version, whatever their order; a recall is for ever', async () => {
   const edit = (position, sequence, version, words) => ({
     ...entry(position, sequence, ''),

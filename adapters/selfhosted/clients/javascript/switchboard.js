@@ -708,6 +708,8 @@ export class Client {
     globalThis.removeEventListener?.('offline', this.#offline);
     globalThis.document?.removeEventListener('visibilitychange', this.#nudge);
     this.#link?.close(reason);
+    this.#link = undefined;
+    clearTimeout(this.#beat);
     this.#wake?.();
     this.#show('ended', { reason, detail });
   }
@@ -732,16 +734,16 @@ export class Client {
       });
       let over;
       try {
-        over = await this.#connect(() => (failures = 0));
+        over = await this.#connect(mine, () => (failures = 0));
       } catch (error) {
         const { code = 'unavailable', message } = /** @type {ClientError} */ (error);
         if (mine() && FINAL.has(code)) return this.#end(code, message);
         over = { reason: code, detail: message };
       }
+      if (!mine()) return;
       this.#link?.close(over.reason);
       this.#link = undefined;
       clearTimeout(this.#beat);
-      if (!mine()) return;
       // Full jitter: clients of a gate that restarts must not all come at once.
       const most = Math.min(this.options.retryLongest, this.options.retryFirst * 2 ** Math.min(failures, 16));
       const wait = Math.max(50, most * this.options.random());
@@ -757,22 +759,28 @@ export class Client {
 
   /**
    * One connection from its beginning to its end. Returns why it ended.
+   * @param {() => boolean} mine  Whether anybody still wants it.
    * @param {() => void} succeeded
    * @returns {Promise<{ reason: string, detail: string }>}
    */
-  async #connect(succeeded) {
+  async #connect(mine, succeeded) {
     const ask = async (/** @type {Options['url']} */ from) => (typeof from === 'function' ? from() : from);
     const { user, device, deviceClass, answerWithin, slowAfter } = this.options;
     const token = await ask(this.options.token);
     const url = await ask(this.options.url);
+    const wanted = () => {
+      if (!mine()) throw new ClientError('closed', 'the client was closed meanwhile');
+    };
+    wanted();
     this.#slow = false;
     const link = await Link.open(this.options.WebSocket, url, {
       told: (packet) => this.#told(link, packet),
       slow: (slow) => this.#late(slow),
       ...{ answerWithin, slowAfter },
     });
+    if (!mine()) link.close('closed');
+    wanted();
     this.#link = link;
-    if (!this.#running) link.close('closed');
     const welcome = await link.request('login', {
       ...{ user, token, device, network: network() },
       deviceClass: `DEVICE_CLASS_${deviceClass.toUpperCase()}`,
@@ -893,6 +901,10 @@ export class Client {
     if (this.#state.name === 'online' || this.#state.reason === 'slow') {
       this.#show(slow ? 'degraded' : 'online', slow ? { reason: 'slow' } : {});
     }
+    if (slow) return;
+    // What waited for it.
+    if (this.#dirty) this.#refresh();
+    void this.#flushReads();
   }
 
   /**
