@@ -1075,8 +1075,13 @@ export class Client {
     this.#refresh();
   }
 
-  /** A message out of the history. @param {any} entry */
+  /**
+   * A message out of the history. What this device has not got yet is left alone: it is on its way, and new then.
+   * @param {any} entry
+   * @returns {Message | undefined}
+   */
   #past(entry) {
+    if (Number(entry.position) > Math.max(this.#shown, this.#cursor)) return undefined;
     const { message, fresh, changed } = this.#timeline.take(entry);
     if (fresh || changed) this.#emit('message', { message, change: 'history', live: false });
     return message;
@@ -1355,7 +1360,8 @@ export class Client {
         if (older > 0) return { messages, next: next(found, Number(entry.sequence) + 1) };
         inside ||= older === 0;
         if (!inside) continue;
-        messages.push(this.#past(entry));
+        const message = this.#past(entry);
+        if (message) messages.push(message);
         last = tier ?? found;
       }
       if (!page.next) return { messages };
