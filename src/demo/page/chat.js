@@ -65,6 +65,8 @@ function chat() {
     },
     url: () => url,
     pageSize: 20,
+    // A demo is looked at: nobody wants to wait half a minute.
+    retryLongest: 5000,
     storage: localStorage,
   });
   // For those who look with the browser's console.
