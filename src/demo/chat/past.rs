@@ -103,7 +103,7 @@ async fn speak(config: SelfHostedConfig, log: Arc<dyn Timelines>) -> Result<()> 
             visited = true;
         }
         at(said.days_ago);
-        service.send(&message(&said)).await?;
+        service.messaging().send(&message(&said)).await?;
     }
     service.close().await;
     Ok(())
