@@ -392,7 +392,8 @@ impl Worker {
 /// How much of the way is gone; all of it only when it is.
 fn percent(from: u64, at: u64, to: u64) -> u8 {
     let (gone, all) = (at.saturating_sub(from), to.saturating_sub(from));
-    if all == 0 { 99 } else { u8::try_from(gone.saturating_mul(100) / all).unwrap_or(99).min(99) }
+    let percent = gone.saturating_mul(100).checked_div(all).unwrap_or(99);
+    u8::try_from(percent).unwrap_or(99).min(99)
 }
 
 /// What was shown and is not acknowledged yet.
