@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use switchboard_contract::storage::{ConversationMarks, DeviceCursor, Timelines};
 use switchboard_contract::{
-    Body, Clock, ConversationId, Error, ErrorKind, Ext, GroupId, Link as _, Messaging as _, NewGroup, OutboundMessage,
-    Provider as _, Result, SendOptions, Sequence, Sleep, Target, TenantId, Timestamp, UserId, UserProfile,
-    VendorUserId,
+    Body, Clock, ConversationId, Error, ErrorKind, Ext, GroupId, Link as _, NewGroup, OutboundMessage, Provider as _,
+    Result, SendOptions, Sequence, Sleep, Target, TenantId, Timestamp, UserId, UserProfile, VendorUserId,
 };
 use switchboard_selfhosted::{Listen, SelfHosted, SelfHostedConfig, Surroundings};
 
