@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::HeaderMap;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
 use switchboard_contract::{Error, ErrorKind, Result, Retry, Timestamp};
 
 use crate::call::{VendorCall, VendorReply};
@@ -75,6 +75,14 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     Some(Timestamp(at.as_millisecond()).since(now))
 }
 
+/// How far the vendor's clock is ahead of ours, in seconds, as its `Date` tells: to the second, plus the way here.
+pub(crate) fn clock_skew(headers: &HeaderMap, now: Timestamp) -> Option<f64> {
+    let text = headers.get(DATE)?.to_str().ok()?.trim();
+    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    // It names the second it is in; its middle is off by half of one at most.
+    Some((at.as_millisecond() + 500 - now.0) as f64 / 1000.0)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -95,6 +103,22 @@ mod tests {
         assert_eq!(read("Fri, 20 Nov 2026 18:40:30 GMT"), Some(Duration::from_secs(30)));
         assert_eq!(read("Fri, 20 Nov 2026 18:39:30 GMT"), Some(Duration::ZERO));
         assert_eq!(read("soon"), None);
+    }
+
+    #[test]
+    fn the_vendors_clock_is_told_from_its_date() {
+        let skew = |text: &'static str, now: i64| {
+            let mut headers = HeaderMap::new();
+            headers.insert(DATE, HeaderValue::from_static(text));
+            clock_skew(&headers, Timestamp(now))
+        };
+        // Seven minutes ahead, wherever in the second we are.
+        for within in [0, 499, 999] {
+            let found = skew("Fri, 20 Nov 2026 18:47:00 GMT", 1_795_200_000_000 + within).unwrap();
+            assert!((found - 420.0).abs() <= 1.0, "{found}");
+        }
+        assert!((skew("Fri, 20 Nov 2026 18:39:00 GMT", 1_795_200_000_000).unwrap() + 60.0).abs() <= 1.0);
+        assert_eq!(skew("yesterday", 0), None);
     }
 
     #[test]

@@ -111,6 +111,11 @@ impl Labels {
         Self { vendor: app.kind.as_str().into(), app: app.key.as_str().into() }
     }
 
+    /// Labels of the app alone.
+    pub(crate) fn app_alone(&self) -> [metrics::Label; 2] {
+        [self.vendor(), self.app()]
+    }
+
     /// Labels of one operation.
     pub(crate) fn operation(&self, operation: &'static str) -> [metrics::Label; 3] {
         [self.vendor(), self.app(), metrics::Label::new("operation", operation)]

@@ -8,7 +8,7 @@ use tower::{Service, ServiceExt};
 
 use super::{Labels, Ticket, outcome, service};
 use crate::call::VendorReply;
-use crate::parts::{Classifier, retry_after};
+use crate::parts::{Classifier, clock_skew, retry_after};
 
 /// Turns an answer into a success or the vendor's error.
 #[derive(Clone, Debug)]
@@ -27,7 +27,11 @@ where
 {
     async fn answer(self, ticket: Ticket) -> Result<VendorReply, Error> {
         let call = ticket.call.clone();
-        let result = match self.inner.oneshot(ticket).await {
+        let answered = self.inner.oneshot(ticket).await;
+        if let Some(skew) = answered.as_ref().ok().and_then(|reply| clock_skew(&reply.headers, self.clock.now())) {
+            metrics::gauge!("switchboard_vendor_clock_skew_seconds", self.labels.app_alone().to_vec()).set(skew);
+        }
+        let result = match answered {
             Ok(reply) => match self.classifier.check(&call, &reply) {
                 Ok(()) => Ok(reply),
                 Err(error) => Err(match (error.retry(), retry_after(&reply.headers, self.clock.now())) {
