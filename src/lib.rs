@@ -21,9 +21,11 @@
 //! ```
 //!
 //! Features: `huanxin`, `rongcloud` and `selfhosted` (all on by default) are the providers; `sidecar` adds the HTTP API and callback
-//! routes to nest in a server of your own; `emulators` and `bin` are for the binary. Without features the library pulls
+//! routes to nest in a server of your own; `archive` keeps old messages as Parquet in object storage; `emulators` and
+//! `bin` are for the binary. Without features the library pulls
 //! no web server, no command line and no emulator.
 
+pub mod archive;
 mod assembly;
 pub mod catchup;
 #[cfg(feature = "bin")]
@@ -43,6 +45,7 @@ pub mod sending;
 pub mod sidecar;
 pub mod store;
 mod switchboard;
+pub mod transfer;
 
 pub use switchboard_contract as contract;
 pub use switchboard_contract::{

@@ -19,6 +19,7 @@ const RULES: &[(&[&str], &[&str], &str)] = &[
         &["src/sidecar", "src/cli", "src/demo", "examples"],
         "HTTP stays at the sidecar",
     ),
+    (&["parquet::", "object_store::"], &["src/archive"], "files of the archive are the archive's"),
     (&["rusqlite"], &["src/cli"], "the raw driver is a baseline of benchmarks alone"),
     (&["tracing_subscriber"], &["src/cli", "src/bin"], "only the binary chooses where logs go"),
     (&["crate::sidecar"], &["src/sidecar", "src/cli", "src/demo"], "nothing depends on the sidecar"),

@@ -47,6 +47,16 @@ impl Client {
         self.answer(request).await.map(drop)
     }
 
+    /// For answers that are read as they come.
+    pub(crate) async fn open(&self, path: &str) -> Result<reqwest::Response, Error> {
+        let response = self.response(self.http.get(self.address(path))).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        Err(refused(status, &response.bytes().await.map_err(|error| self.unreachable(error))?))
+    }
+
     async fn call<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, Error> {
         let bytes = self.answer(request).await?;
         serde_json::from_slice(&bytes)
@@ -54,25 +64,32 @@ impl Client {
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>, Error> {
-        let unreachable = |error: reqwest::Error| {
-            let text = format!("the sidecar at {} cannot be reached", self.sidecar.url);
-            Error::new(ErrorKind::Unavailable, text).with_source(error)
-        };
-        let response = request.bearer_auth(&self.sidecar.token).send().await.map_err(unreachable)?;
+        let response = self.response(request).await?;
         let status = response.status();
-        let bytes = response.bytes().await.map_err(unreachable)?;
-        if status.is_success() {
-            return Ok(bytes.to_vec());
-        }
-        #[derive(serde::Deserialize)]
-        struct Problem {
-            detail: String,
-        }
-        let detail = serde_json::from_slice::<Problem>(&bytes).map(|problem| problem.detail);
-        Err(Error::new(ErrorKind::Rejected, format!("{status}: {}", detail.unwrap_or_default())))
+        let bytes = response.bytes().await.map_err(|error| self.unreachable(error))?;
+        if status.is_success() { Ok(bytes.to_vec()) } else { Err(refused(status, &bytes)) }
+    }
+
+    async fn response(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Error> {
+        request.bearer_auth(&self.sidecar.token).send().await.map_err(|error| self.unreachable(error))
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> Error {
+        let text = format!("the sidecar at {} cannot be reached", self.sidecar.url);
+        Error::new(ErrorKind::Unavailable, text).with_source(error)
     }
 
     fn address(&self, path: &str) -> String {
         format!("{}{path}", self.sidecar.url.trim_end_matches('/'))
     }
+}
+
+/// What the sidecar said no to, in its words.
+fn refused(status: reqwest::StatusCode, bytes: &[u8]) -> Error {
+    #[derive(serde::Deserialize)]
+    struct Problem {
+        detail: String,
+    }
+    let detail = serde_json::from_slice::<Problem>(bytes).map(|problem| problem.detail);
+    Error::new(ErrorKind::Rejected, format!("{status}: {}", detail.unwrap_or_default()))
 }

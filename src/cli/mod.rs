@@ -1,13 +1,17 @@
 //! The command line: one file for each subcommand, thin over the library and the HTTP API.
 
+mod archive;
 mod bench;
 mod caps;
 mod check;
 mod client;
 mod coverage;
 mod emulate;
+mod export;
 mod history;
+mod import;
 mod migrate;
+mod progress;
 mod reconcile;
 mod send;
 mod serve;
@@ -59,6 +63,12 @@ enum Command {
     Reconcile(reconcile::Reconcile),
     /// Show how the past of a conversation would be pulled, or pull it.
     History(history::History),
+    /// Move old messages into object storage, or show and verify what is there.
+    Archive(archive::Archive),
+    /// Export a conversation, a user or everything as NDJSON with a manifest of hashes.
+    Export(export::Export),
+    /// Import an export into an empty store, or merge it into another.
+    Import(import::Import),
     /// Bring the store's schema up to date, or show where it stands.
     Migrate(migrate::Migrate),
     /// Measure this build against the raw limits of this machine, side by side.
@@ -120,6 +130,9 @@ async fn run(command: Command) -> Result<(), Error> {
         Command::Coverage(command) => command.run().await,
         Command::Reconcile(command) => command.run().await,
         Command::History(command) => command.run().await,
+        Command::Archive(command) => command.run().await,
+        Command::Export(command) => command.run().await,
+        Command::Import(command) => command.run().await,
         Command::Migrate(command) => command.run().await,
         Command::Bench(command) => command.run().await,
         Command::BenchChild(command) => command.run().await,

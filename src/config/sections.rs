@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use switchboard_contract::{ConversationKind, ProviderId, TenantId};
 
+use crate::archive::ArchiveConfig;
 use crate::catchup::CatchupConfig;
 use crate::history::HistoryConfig;
 use crate::hub::HubConfig;
@@ -30,6 +31,8 @@ pub struct Config {
     pub ingest: IngestConfig,
     /// Comparing with the vendors' history files.
     pub reconcile: ReconcileConfig,
+    /// Old messages in object storage.
+    pub archive: ArchiveConfig,
     /// Tiers of history, and what a pull may cost.
     pub history: HistoryConfig,
     /// Catching up after we were away.

@@ -17,6 +17,7 @@ pub(super) fn check(config: &Config, faults: &mut Vec<ConfigFault>) {
     tokens(config, faults);
     store(config, faults);
     parts(config, faults);
+    archive(config, faults);
     routing(config, faults);
     providers(config, faults);
 }
@@ -51,6 +52,19 @@ fn parts(config: &Config, faults: &mut Vec<ConfigFault>) {
         if let Err(error) = outcome {
             faults.extend(told(error.message()));
         }
+    }
+}
+
+fn archive(config: &Config, faults: &mut Vec<ConfigFault>) {
+    for fault in config.archive.faults() {
+        let (path, problem) = fault.split_once(": ").unwrap_or(("archive", &fault));
+        faults.push(ConfigFault::new(path, problem));
+    }
+    if config.archive.location.is_some() && !config.store.url.starts_with("sqlite://") {
+        faults.push(
+            ConfigFault::new("archive.location", "needs a store that keeps what it archived")
+                .with_hint("store.url = \"sqlite://path\""),
+        );
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod config;
 mod cursor;
+mod pages;
 mod plan;
 mod request;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use config::{HistoryConfig, TierBounds};
 pub use cursor::HistoryCursor;
+pub(crate) use pages::Pages;
 pub use plan::{PlanFacts, PlanSource, PlanStep, plan};
 pub use request::{HistoryRequest, HistorySlice};
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use switchboard_contract::storage::{Entry, HistoryFilter, HistoryQuery, PageDirection, Store};
+use switchboard_contract::storage::{Entry, HistoryFilter, HistoryQuery, PageDirection};
 use switchboard_contract::{Clock, ConversationId, Error, Result, TenantId, Timestamp, UserId};
 
+use super::pages::Pages;
 use super::{HistoryCursor, Tier, TierBounds};
 
 /// Pages longer than this are refused; the caller pages instead.
@@ -13,7 +14,7 @@ const MAX_LIMIT: usize = 1000;
 /// What to read of one conversation. Begin with the newest page, and hand each page's cursor to the next request.
 #[derive(Clone, Debug)]
 pub struct HistoryRequest {
-    store: Arc<dyn Store>,
+    pages: Pages,
     clock: Arc<dyn Clock>,
     tenant: TenantId,
     conversation: ConversationId,
@@ -38,14 +39,14 @@ pub struct HistorySlice {
 
 impl HistoryRequest {
     pub(crate) fn new(
-        store: Arc<dyn Store>,
+        pages: Pages,
         clock: Arc<dyn Clock>,
         tenant: TenantId,
         conversation: ConversationId,
         bounds: TierBounds,
     ) -> Self {
         Self {
-            store,
+            pages,
             clock,
             tenant,
             conversation,
@@ -136,7 +137,7 @@ impl HistoryRequest {
         };
         let (tier_since, tier_until) = tier.map_or((None, None), |tier| self.bounds.of(tier, now));
         let page = self
-            .store
+            .pages
             .page(&HistoryQuery {
                 tenant: self.tenant.clone(),
                 conversation: self.conversation.clone(),
@@ -151,7 +152,8 @@ impl HistoryRequest {
                 filter: self.filter,
             })
             .await?;
-        if page.entries.is_empty() && self.store.conversation(&self.tenant, &self.conversation).await?.is_none() {
+        let store = self.pages.store();
+        if page.entries.is_empty() && store.conversation(&self.tenant, &self.conversation).await?.is_none() {
             return Err(Error::new(switchboard_contract::ErrorKind::NotFound, "no such conversation"));
         }
         let conversation = self.conversation;

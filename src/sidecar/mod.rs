@@ -1,9 +1,12 @@
 //! HTTP around the engine: callback routes for vendors, and the API for the business. No business rules here.
 
+#[cfg(feature = "archive")]
+mod archive;
 mod auth;
 mod callbacks;
 mod conversations;
 mod coverage;
+mod export;
 mod extract;
 mod groups;
 mod health;

@@ -7,7 +7,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    AppState, conversations, coverage, groups, identity, messages, providers, pulling, stream, subscribers, users,
+    AppState, conversations, coverage, export, groups, identity, messages, providers, pulling, stream, subscribers,
+    users,
 };
 
 #[derive(OpenApi)]
@@ -29,10 +30,14 @@ impl utoipa::Modify for Bearer {
 }
 
 fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::with_openapi(Document::openapi())
+    let router = OpenApiRouter::with_openapi(Document::openapi());
+    #[cfg(feature = "archive")]
+    let router = router.merge(super::archive::routes());
+    router
         .merge(messages::routes())
         .merge(conversations::routes())
         .merge(coverage::routes())
+        .merge(export::routes())
         .merge(subscribers::routes())
         .merge(stream::routes())
         .merge(users::routes())

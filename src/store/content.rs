@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use sha2::{Digest as _, Sha256};
 use switchboard_contract::storage::{Draft, GroupRecord};
 use switchboard_contract::{Event, EventData, KeyClass, Message, MessageId, MessageRef, Origin, VendorMessageId};
 
@@ -14,6 +15,13 @@ pub(crate) fn message(event: &Event) -> Option<&Message> {
         EventData::Message(message) => Some(message),
         _ => None,
     }
+}
+
+/// The first bytes of a content's hash: whether it is still what was archived.
+pub(crate) fn fingerprint(json: &[u8]) -> [u8; 8] {
+    let mut short = [0; 8];
+    short.copy_from_slice(&Sha256::digest(json)[..8]);
+    short
 }
 
 /// Turns a message into its tombstone.

@@ -3,6 +3,6 @@
 //! [`memory::MemoryStore`] keeps everything in the process, for tests and for trying things out;
 //! [`sqlite::SqliteStore`] keeps it in one file. One suite holds both to the same text.
 
-mod content;
+pub(crate) mod content;
 pub mod memory;
 pub mod sqlite;

@@ -78,6 +78,10 @@ impl Builder {
             Some(store) => store,
             None => crate::assembly::store(&config.store).await?,
         };
+        #[cfg(feature = "archive")]
+        let archiver = archiver(&config.archive, &store, &clock).await?;
+        #[cfg(feature = "archive")]
+        let archive = archive.or_else(|| archiver.as_ref().map(crate::archive::Archiver::source));
         for (alias, settings) in &config.providers {
             let provider = crate::assembly::provider(alias, settings, &store, clock.clone()).await?;
             let registered =
@@ -115,6 +119,11 @@ impl Builder {
             catchup.register(alias.clone(), one.tenant.clone(), one.provider.clone()).await?;
             reconciler.register(alias.clone(), one.tenant.clone(), one.provider.clone()).await?;
         }
+        #[cfg(feature = "archive")]
+        if let Some(archiver) = &archiver {
+            let tenants: BTreeSet<TenantId> = providers.iter().map(|(_, one)| one.tenant.clone()).collect();
+            archiver.start(hub.clone(), tenants.into_iter().chain([TenantId::default()]).collect()).await?;
+        }
         hand_over(&store, &sending, &providers).await?;
         verify_again(&ingest, &providers).await;
         Ok(Switchboard {
@@ -128,11 +137,27 @@ impl Builder {
                 ingest,
                 reconciler,
                 catchup,
+                #[cfg(feature = "archive")]
+                archiver,
                 history,
                 sending,
                 providers,
             }),
         })
+    }
+}
+
+/// The archive that the settings name. It is there before anything is read.
+#[cfg(feature = "archive")]
+async fn archiver(
+    config: &crate::archive::ArchiveConfig,
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<crate::archive::Archiver>> {
+    config.check()?;
+    match config.location {
+        Some(_) => crate::archive::Archiver::open(config.clone(), store.clone(), clock.clone()).await.map(Some),
+        None => Ok(None),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The whole engine behind one handle.
 
+mod archive;
 mod builder;
 mod groups;
 mod history;
@@ -23,7 +24,7 @@ pub use trace::Trace;
 
 use crate::catchup::Catchup;
 use crate::config::Config;
-use crate::history::{HistoryConfig, HistoryRequest};
+use crate::history::{HistoryConfig, HistoryRequest, Pages};
 use crate::hub::{Hub, Subscription};
 use crate::identity::{Identity, Provisioner};
 use crate::ingest::{CallbackAnswer, Ingest};
@@ -48,6 +49,8 @@ struct Inner {
     ingest: Ingest,
     reconciler: Reconciler,
     catchup: Catchup,
+    #[cfg(feature = "archive")]
+    archiver: Option<crate::archive::Archiver>,
     history: HistoryConfig,
     sending: Sending,
     providers: Providers,
@@ -174,6 +177,10 @@ impl Switchboard {
     /// # Errors
     /// The first failure of a part; the others are stopped all the same.
     pub async fn shutdown(&self) -> Result<()> {
+        #[cfg(feature = "archive")]
+        if let Some(archiver) = &self.inner.archiver {
+            archiver.shutdown().await;
+        }
         let stopped = [
             self.inner.catchup.shutdown().await,
             self.inner.reconciler.shutdown().await,
@@ -275,8 +282,8 @@ impl Tenant {
     /// As [`Switchboard::history`].
     pub fn history(&self, conversation: &ConversationId) -> HistoryRequest {
         let inner = &self.switchboard.inner;
-        let (store, clock) = (inner.store.clone(), inner.clock.clone());
-        HistoryRequest::new(store, clock, self.id.clone(), conversation.clone(), inner.history.tiers)
+        let (pages, clock) = (Pages::new(inner.store.clone(), inner.archive.clone()), inner.clock.clone());
+        HistoryRequest::new(pages, clock, self.id.clone(), conversation.clone(), inner.history.tiers)
     }
 }
 

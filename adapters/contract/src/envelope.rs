@@ -109,6 +109,25 @@ impl Event {
             .map_err(|error| Error::new(ErrorKind::Internal, "an event could not be encoded").with_source(error))
     }
 
+    /// The CloudEvents form `json` at another place of the journal; every other byte stays as it is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Decode`] when the bytes are not such a form.
+    pub fn at_position(json: &[u8], position: Position) -> Result<Bytes> {
+        // Within a string every quotation mark has a backslash in front: the first match is the field.
+        const FIELD: &[u8] = b"\"position\":\"";
+        let found = json.windows(FIELD.len()).position(|window| window == FIELD).map(|at| at + FIELD.len());
+        let end = found.and_then(|at| Some(at + json[at..].iter().position(|byte| !byte.is_ascii_digit())?));
+        let (Some(begin), Some(end)) = (found, end.filter(|end| json.get(*end) == Some(&b'"'))) else {
+            return Err(Error::new(ErrorKind::Decode, "not an event of this product"));
+        };
+        let mut out = Vec::with_capacity(json.len() + 20);
+        out.extend_from_slice(&json[..begin]);
+        out.extend_from_slice(position.to_string().as_bytes());
+        out.extend_from_slice(&json[end..]);
+        Ok(out.into())
+    }
+
     /// Reads an event back from its CloudEvents form. Inverse of [`encode`](Self::encode).
     ///
     /// # Errors
@@ -193,6 +212,9 @@ mod tests {
         };
         let json = event.encode(Position(5_000_000_000), Some(Sequence(7))).unwrap();
         assert_eq!(Event::decode(&json).unwrap(), event);
+        let moved = Event::at_position(&json, Position(17)).unwrap();
+        assert_eq!(moved, event.encode(Position(17), Some(Sequence(7))).unwrap());
+        assert!(Event::at_position(br#"{"position":"x"}"#, Position(1)).is_err());
         let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
         assert_eq!(value["specversion"], "1.0");
         assert_eq!(value["subject"], "direct~alice~bob");

@@ -73,6 +73,26 @@ impl KeyClass {
     pub const fn code(self) -> u8 {
         self as u8
     }
+
+    /// From a stored number.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            0 => Self::Message,
+            1 => Self::Recall,
+            2 => Self::Edit,
+            3 => Self::Receipt,
+            4 => Self::Offline,
+            5 => Self::Presence,
+            6 => Self::Group,
+            7 => Self::Contact,
+            8 => Self::Reaction,
+            9 => Self::Moderation,
+            10 => Self::Push,
+            11 => Self::Unrecognised,
+            12 => Self::Internal,
+            _ => return None,
+        })
+    }
 }
 
 /// Where something happened, in the vendor's ids.

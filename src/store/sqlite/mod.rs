@@ -5,7 +5,8 @@
 //! whoever happens to wait for it. Readers have connections of their own and never wait for the writer.
 //!
 //! A file belongs to one process at a time. Trimming removes rows from journal and history alike, and with them what
-//! dedupe knows: an event that comes again from a source reaching further back than the journal counts as new.
+//! dedupe knows: an event that comes again from a source reaching further back than the journal counts as new. Of a
+//! tenant with an archive messages stay: with their content until they are archived, and without it after.
 
 mod behind;
 mod error;
@@ -20,13 +21,13 @@ mod writer;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{Connection as _, SqliteConnection};
-use switchboard_contract::storage::{CommitListener, Store, Timelines};
+use switchboard_contract::storage::{ArchiveLedger, ArchivedEntries, CommitListener, Store, Timelines, Transfer};
 use switchboard_contract::{App, ConversationId, Error, ErrorKind, Result, Shard, TenantId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -55,6 +56,8 @@ struct Inner {
     streams: moka::sync::Cache<(TenantId, Shard), i64>,
     apps: moka::sync::Cache<i64, Arc<App>>,
     conversations: Mutex<Recent<i64, ConversationId>>,
+    /// Who gives archived messages their content back.
+    archived: OnceLock<Weak<dyn ArchivedEntries>>,
 }
 
 impl SqliteStore {
@@ -93,6 +96,7 @@ impl SqliteStore {
             streams: moka::sync::Cache::new(4096),
             apps: moka::sync::Cache::new(1024),
             conversations: Mutex::new(Recent::new(32_768)),
+            archived: OnceLock::new(),
         })))
     }
 
@@ -153,6 +157,20 @@ impl Store for SqliteStore {
     async fn timelines(&self, tenant: &TenantId, app: &App) -> Result<Arc<dyn Timelines>> {
         let gate = self.write(writer::OpenGate(tenant.clone(), app.clone())).await?;
         Ok(Arc::new(read::SqliteTimelines { store: self.clone(), gate }))
+    }
+
+    fn archive_ledger(&self) -> Option<&dyn ArchiveLedger> {
+        Some(self)
+    }
+
+    fn attach_archive(&self, entries: Weak<dyn ArchivedEntries>) {
+        if self.0.archived.set(entries).is_err() {
+            tracing::warn!("a store has one archive: the second is not asked");
+        }
+    }
+
+    fn transfer(&self) -> Option<&dyn Transfer> {
+        Some(self)
     }
 
     async fn ping(&self) -> Result<()> {

@@ -5,6 +5,7 @@
 
 mod archive;
 mod bindings;
+mod cold;
 mod coverage;
 mod directory;
 mod history;
@@ -16,12 +17,13 @@ mod timelines;
 mod windows;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 
 pub use archive::{Archive, ArchivePage, HeldSpan};
 pub use bindings::{Binding, BindingKind, Bindings};
+pub use cold::{ArchiveChange, ArchiveLedger, ArchivedEntries, Day, DueDay, ImportMark, Moved, StoredEvent, Transfer};
 pub use coverage::{CoverageLedger, CoverageState, FileFact, HourCoverage, PositionRun, SequenceHole};
 pub use directory::{Directory, GroupRecord, UserRecord};
 pub use history::{ConversationSummary, History, HistoryFilter, HistoryKey, HistoryPage, HistoryQuery, PageDirection};
@@ -81,6 +83,21 @@ pub trait Store:
     async fn timelines(&self, tenant: &TenantId, app: &App) -> Result<Arc<dyn Timelines>> {
         let _ = (tenant, app);
         Err(Error::unsupported("timelines in this store"))
+    }
+
+    /// What it knows of an archive beside it; `None` for a store that cannot have one.
+    fn archive_ledger(&self) -> Option<&dyn ArchiveLedger> {
+        None
+    }
+
+    /// Names who gives archived entries their content back. Called once, before anything is read.
+    fn attach_archive(&self, entries: Weak<dyn ArchivedEntries>) {
+        let _ = entries;
+    }
+
+    /// Conversations out of it and into it; `None` for a store that does not do that.
+    fn transfer(&self) -> Option<&dyn Transfer> {
+        None
     }
 
     /// Asks the database for a sign of life.

@@ -167,7 +167,8 @@ impl CoverageLedger for SqliteStore {
                  SELECT j.conversation, j.sequence, lag(j.sequence, 1, c.last_sequence)
                         OVER (PARTITION BY j.conversation ORDER BY j.sequence)
                  FROM journal j JOIN conversations c ON c.id = j.conversation
-                 WHERE j.tenant = (SELECT id FROM tenants WHERE name = ?) AND j.conversation IS NOT NULL)
+                 WHERE j.tenant = (SELECT id FROM tenants WHERE name = ?) AND j.conversation IS NOT NULL
+                 AND j.sequence > c.last_sequence)
              SELECT c.name, p.before + 1, p.sequence - 1 FROM pairs p JOIN conversations c ON c.id = p.conversation
              WHERE p.sequence > p.before + 1 ORDER BY c.name, p.sequence LIMIT ?",
         )

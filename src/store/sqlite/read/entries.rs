@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use switchboard_contract::storage::Entry;
-use switchboard_contract::{App, ConversationId, MessageId, Position, Result, Sequence, Shard, Timestamp};
+use switchboard_contract::{App, ConversationId, MessageId, Position, Result, Sequence, Shard, TenantId, Timestamp};
 
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::error::{damaged, failed};
@@ -25,7 +25,7 @@ static NAMES: Bulk = Bulk::new("SELECT id, name FROM conversations WHERE id IN (
 
 impl SqliteStore {
     /// Decodes rows of [`entry_columns`].
-    pub(super) async fn entries(&self, rows: Vec<SqliteRow>) -> Result<Vec<Entry>> {
+    pub(super) async fn entries(&self, tenant: &TenantId, rows: Vec<SqliteRow>) -> Result<Vec<Entry>> {
         let fail = failed("read");
         let frame = |row: SqliteRow| {
             let head = Head::decode(row.try_get(0).map_err(&fail)?).ok_or_else(|| damaged("head"))?;
@@ -33,11 +33,11 @@ impl SqliteStore {
             Ok(Frame { head, json: json.into() })
         };
         let frames = rows.into_iter().map(frame).collect::<Result<Vec<_>>>()?;
-        self.named(frames).await
+        self.named(tenant, frames).await
     }
 
-    /// Gives rows the names that their numbers stand for.
-    pub(super) async fn named(&self, frames: Vec<Frame>) -> Result<Vec<Entry>> {
+    /// Gives rows the names that their numbers stand for, and those without content the content in the archive.
+    pub(super) async fn named(&self, tenant: &TenantId, frames: Vec<Frame>) -> Result<Vec<Entry>> {
         let mut conversations: HashMap<i64, Option<ConversationId>> = HashMap::new();
         let mut apps: HashMap<i64, Option<Arc<App>>> = HashMap::new();
         {
@@ -55,7 +55,8 @@ impl SqliteStore {
         for (id, app) in apps.iter_mut().filter(|(_, app)| app.is_none()) {
             *app = Some(self.app(*id).await?);
         }
-        frames.into_iter().map(|frame| entry(frame, &conversations, &apps)).collect()
+        let entries = frames.into_iter().map(|frame| entry(frame, &conversations, &apps)).collect::<Result<_>>()?;
+        self.restored(tenant, entries).await
     }
 
     /// Looks up the names that are missing.

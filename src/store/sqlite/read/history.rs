@@ -142,7 +142,10 @@ impl SqliteStore {
         listed
             .into_iter()
             .map(|(_, id, name, last_sequence, last_at)| {
-                let (last_sequence, last_at) = ends.get(&id).copied().unwrap_or((last_sequence, last_at));
+                // What retention removed may be newer than what it left for the archive.
+                let (last_sequence, last_at) = ends.get(&id).copied().map_or((last_sequence, last_at), |end| {
+                    if end.0 >= last_sequence { end } else { (last_sequence, last_at) }
+                });
                 Ok(ConversationSummary {
                     id: name.parse().map_err(|_| damaged("conversation"))?,
                     last_sequence: Sequence(unsigned(last_sequence)),
@@ -175,12 +178,16 @@ impl History for SqliteStore {
         rows.dedup_by(|(one, _), (other, _)| one == other);
         let more = rows.len() > query.limit;
         rows.truncate(query.limit);
-        let next = rows.last().filter(|_| more).map(|((sent_at, named), _)| HistoryKey {
-            sent_at: Timestamp(*sent_at),
-            sort_key: named.sort_key.to_string(),
-            message_id: MessageId::from_bytes(named.message),
-        });
-        Ok(HistoryPage { entries: self.entries(rows.into_iter().map(|(_, row)| row).collect()).await?, next })
+        let (keys, rows): (Vec<HistoryKey>, Vec<SqliteRow>) = rows
+            .into_iter()
+            .map(|((sent_at, named), row)| {
+                let message_id = MessageId::from_bytes(named.message);
+                let (sent_at, sort_key) = (Timestamp(sent_at), named.sort_key.into_string());
+                (HistoryKey { sent_at, sort_key, message_id }, row)
+            })
+            .unzip();
+        let next = keys.last().filter(|_| more).cloned();
+        Ok(HistoryPage { entries: self.entries(&query.tenant, rows).await?, keys, next })
     }
 
     async fn conversations(

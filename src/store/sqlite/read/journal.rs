@@ -49,9 +49,13 @@ impl SqliteStore {
         frames(run.unwrap_or_default().into()).ok_or_else(|| damaged("run of events"))
     }
 
-    async fn one(&self, rows: sqlx::Result<Option<sqlx::sqlite::SqliteRow>>) -> Result<Option<Entry>> {
+    async fn one(
+        &self,
+        tenant: &TenantId,
+        rows: sqlx::Result<Option<sqlx::sqlite::SqliteRow>>,
+    ) -> Result<Option<Entry>> {
         let row = rows.map_err(failed("read"))?;
-        Ok(self.entries(row.into_iter().collect()).await?.pop())
+        Ok(self.entries(tenant, row.into_iter().collect()).await?.pop())
     }
 }
 
@@ -81,7 +85,7 @@ impl Journal for SqliteStore {
                 break;
             }
         }
-        self.named(found).await
+        self.named(tenant, found).await
     }
 
     async fn read_conversation(
@@ -95,7 +99,7 @@ impl Journal for SqliteStore {
         let Some(thread) = self.thread(tenant, conversation).await? else { return Ok(Vec::new()) };
         let range = (number(range.first), number(range.last));
         let places = self.places(thread, range, limit, newest).await?;
-        self.entries(self.rows_at(&places).await?).await
+        self.entries(tenant, self.rows_at(&places).await?).await
     }
 
     async fn backlog(
@@ -186,7 +190,7 @@ impl Journal for SqliteStore {
         .bind(key.id.as_str())
         .fetch_optional(self.readers()?)
         .await;
-        self.one(row).await
+        self.one(tenant, row).await
     }
 
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Entry>> {
@@ -200,7 +204,7 @@ impl Journal for SqliteStore {
         .bind(id.as_bytes().as_slice())
         .fetch_optional(self.readers()?)
         .await;
-        self.one(row).await
+        self.one(tenant, row).await
     }
 
     async fn raw(&self, tenant: &TenantId, shard: Shard, position: Position) -> Result<Option<Bytes>> {
@@ -210,7 +214,10 @@ impl Journal for SqliteStore {
             .fetch_optional(self.readers()?)
             .await
             .map_err(failed("read"))?;
-        raw.map(|row| row.try_get::<Vec<u8>, _>(0).map(Bytes::from).map_err(failed("read"))).transpose()
+        if let Some(row) = raw {
+            return row.try_get::<Vec<u8>, _>(0).map(|raw| Some(Bytes::from(raw))).map_err(failed("read"));
+        }
+        self.archived_raw(tenant, place(stream, position.0)).await
     }
 
     async fn variants(&self, tenant: &TenantId, shard: Shard, position: Position) -> Result<Vec<Variant>> {

@@ -21,19 +21,22 @@ const ASCENDING: &str = "SELECT place FROM threads WHERE tenant = ? AND conversa
 const DESCENDING: &str = "SELECT place FROM threads WHERE tenant = ? AND conversation = ? AND sequence >= ?
     AND sequence <= ? ORDER BY sequence DESC LIMIT ?";
 
-/// For each conversation of a list its first sequence behind a place, by halving: sequences have no gap and rise with
-/// places. One more than the last when nothing is behind the place; nothing without any row.
+/// For each conversation of a list its first sequence behind a place, by halving: sequences rise with places. Where
+/// retention left messages for the archive, or an import brought a part, they have gaps. One more than the last when
+/// nothing is behind the place; nothing without any row.
 const FIRST_BEHIND: &str = "
     SELECT w.value, (
         WITH RECURSIVE half (low, high) AS (
             SELECT min(f.sequence), max(f.sequence) + 1 FROM threads f WHERE f.tenant = ?2 AND f.conversation = w.value
             UNION ALL
-            SELECT CASE WHEN m.place > ?3 THEN half.low ELSE (half.low + half.high) / 2 + 1 END,
+            SELECT CASE WHEN m.place > ?3 THEN half.low ELSE m.sequence + 1 END,
                    CASE WHEN m.place > ?3 THEN (half.low + half.high) / 2 ELSE half.high END
             FROM half JOIN threads m ON m.tenant = ?2 AND m.conversation = w.value
-                 AND m.sequence = (half.low + half.high) / 2
+                 AND m.sequence = (SELECT min(s.sequence) FROM threads s WHERE s.tenant = ?2
+                                   AND s.conversation = w.value AND s.sequence >= (half.low + half.high) / 2)
             WHERE half.low < half.high)
-        SELECT low FROM half WHERE low >= high)
+        SELECT coalesce((SELECT min(b.sequence) FROM threads b WHERE b.tenant = ?2 AND b.conversation = w.value
+                         AND b.sequence >= half.low), half.low) FROM half WHERE half.low >= half.high)
     FROM json_each(?1) w";
 
 /// The newest rows first, of all conversations alike.

@@ -57,7 +57,8 @@ impl Index {
         let mut ends = HashMap::new();
         {
             let mut rows = sqlx::query(
-                "SELECT j.tenant, j.conversation, j.sequence, j.place, j.sent_at, j.sort_key, j.message
+                "SELECT j.tenant, j.conversation, j.sequence, j.place, j.sent_at, j.sort_key,
+                        CASE WHEN length(j.json) > 0 THEN j.message END
                  FROM streams s CROSS JOIN journal j ON j.place > (s.id << 40) + s.indexed AND j.place < (s.id + 1) << 40
                  WHERE j.conversation IS NOT NULL",
             )
@@ -121,14 +122,50 @@ impl Index {
         histories(db, &taken).await?;
         self.swept = taken.into_iter().map(|(spot, _)| spot).collect();
         if self.finished {
-            for (stream, end) in &self.sweep.ends {
-                sqlx::query("UPDATE streams SET indexed = ? WHERE id = ?")
-                    .bind(end & ((1 << STREAM_SHIFT) - 1))
-                    .bind(stream)
-                    .execute(&mut *db)
-                    .await
-                    .map_err(failed("index"))?;
+            self.ended(db).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes up to `most` of what waits, for somebody who needs all of it in the indexes: whether a sweep ended with it,
+    /// and how many are left. A failure leaves everything as it was.
+    pub(super) async fn sweep(&mut self, db: &mut SqliteConnection, most: usize) -> Result<(bool, usize)> {
+        if self.finished {
+            return Ok((true, self.waiting()));
+        }
+        let (taken, finished): (Vec<(Spot, Stand)>, bool) = {
+            let behind = self.behind.read();
+            let cursor = self.swept.last().copied().or(self.sweep.cursor);
+            if cursor.is_none() {
+                self.sweep.ends.clone_from(&self.ends);
             }
+            let mut left = behind.after(cursor);
+            let taken = left.by_ref().take(most).map(|(spot, stand)| (*spot, stand.clone())).collect();
+            (taken, left.next().is_none())
+        };
+        threads(db, &taken).await?;
+        histories(db, &taken).await?;
+        if finished {
+            self.ended(db).await?;
+        }
+        self.swept.extend(taken.into_iter().map(|(spot, _)| spot));
+        self.finished = finished;
+        Ok((finished, self.waiting()))
+    }
+
+    fn waiting(&self) -> usize {
+        self.behind.read().len().saturating_sub(self.swept.len())
+    }
+
+    /// The mark of each stream moves to where it ended when the sweep began.
+    async fn ended(&self, db: &mut SqliteConnection) -> Result<()> {
+        for (stream, end) in &self.sweep.ends {
+            sqlx::query("UPDATE streams SET indexed = ? WHERE id = ?")
+                .bind(end & ((1 << STREAM_SHIFT) - 1))
+                .bind(stream)
+                .execute(&mut *db)
+                .await
+                .map_err(failed("index"))?;
         }
         Ok(())
     }

@@ -151,7 +151,8 @@ impl<'a> Facts<'a> {
             read(db, &HEADS, &[tenant], &wanted, |row| {
                 if let Some(at) = by_name.get(&(tenant, row.try_get(0)?)) {
                     let (id, last): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
-                    let last = index.last((tenant, id)).unwrap_or(last);
+                    // What retention removed may be newer than what waits.
+                    let last = index.last((tenant, id)).map_or(last, |waiting| waiting.max(last));
                     heads[*at].head = Some(Head { id, last: unsigned(last) });
                 }
                 Ok(())

@@ -5,10 +5,12 @@
 //! after, from here, in its order. When the transaction fails for a reason that may lie in one of its calls, each call
 //! is tried again alone, so that only the guilty one fails.
 
+mod archive;
 mod coverage;
 mod errands;
 mod facts;
 mod flush;
+mod import;
 mod index;
 mod lookups;
 mod memory;
@@ -32,10 +34,12 @@ use super::behind::Shared;
 use super::error::failed;
 use super::lock::Lock;
 use super::{Listeners, SqliteOptions};
+pub(super) use archive::{OpenArchive, SettleGeneration, SettleMoved, SweepIndexes, day};
 pub(super) use coverage::PutHour;
 use errands::Job;
 pub(super) use errands::{Errand, Reroute, SettingOrInsert};
 use facts::Facts;
+pub(super) use import::Import;
 use memory::Memory;
 pub(super) use memory::STREAM_SHIFT;
 use plan::Answer;

@@ -11,6 +11,54 @@ use crate::store::sqlite::error::failed;
 /// Rows that one transaction removes: small enough that appends behind it do not wait long.
 const STEP: u64 = 1000;
 
+/// What removes a range of places.
+struct Removal {
+    spots: &'static str,
+    removals: [&'static str; 5],
+}
+
+macro_rules! removal {
+    ($gone:literal) => {
+        Removal {
+            spots: concat!(
+                "SELECT tenant, conversation, sequence FROM journal
+                 WHERE place > ? AND place <= ? AND conversation IS NOT NULL",
+                $gone
+            ),
+            removals: [
+                concat!(
+                    "DELETE FROM threads WHERE (tenant, conversation, sequence) IN
+                     (SELECT tenant, conversation, sequence FROM journal
+                      WHERE place > ? AND place <= ? AND conversation IS NOT NULL",
+                    $gone,
+                    ")"
+                ),
+                concat!(
+                    "DELETE FROM histories WHERE (tenant, conversation, sent_at, sort_key, message, place) IN
+                     (SELECT tenant, conversation, sent_at, sort_key, message, place FROM journal
+                      WHERE place > ? AND place <= ? AND conversation IS NOT NULL AND message IS NOT NULL",
+                    $gone,
+                    ")"
+                ),
+                concat!(
+                    "DELETE FROM raws WHERE place IN (SELECT place FROM journal WHERE place > ? AND place <= ?",
+                    $gone,
+                    ")"
+                ),
+                concat!(
+                    "DELETE FROM variants WHERE place IN (SELECT place FROM journal WHERE place > ? AND place <= ?",
+                    $gone,
+                    ")"
+                ),
+                concat!("DELETE FROM journal WHERE place > ? AND place <= ?", $gone),
+            ],
+        }
+    };
+}
+
+const WHOLLY: Removal = removal!("");
+const PARTLY: Removal = removal!(" AND (message IS NULL OR conversation IS NULL)");
+
 /// Removes some of the rows up to `until`.
 pub(crate) struct Trim {
     pub(crate) tenant: TenantId,
@@ -49,27 +97,21 @@ impl Errand for Trim {
         .execute(&mut *db)
         .await
         .map_err(&fail)?;
-        let spots: Vec<(i64, i64, i64)> = sqlx::query_as(
-            "SELECT tenant, conversation, sequence FROM journal
-             WHERE place > ? AND place <= ? AND conversation IS NOT NULL",
-        )
-        .bind(place(trimmed))
-        .bind(place(step))
-        .fetch_all(&mut *db)
-        .await
-        .map_err(&fail)?;
+        // An archive takes messages from here when they are old enough, and knows by their keys what comes again.
+        let keeps: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM archives WHERE tenant = ?)")
+            .bind(tenant)
+            .fetch_one(&mut *db)
+            .await
+            .map_err(&fail)?;
+        let statements = if keeps { &PARTLY } else { &WHOLLY };
+        let spots: Vec<(i64, i64, i64)> = sqlx::query_as(statements.spots)
+            .bind(place(trimmed))
+            .bind(place(step))
+            .fetch_all(&mut *db)
+            .await
+            .map_err(&fail)?;
         spots.into_iter().for_each(|spot| memory.index.drop(spot));
-        for sql in [
-            "DELETE FROM threads WHERE (tenant, conversation, sequence) IN
-             (SELECT tenant, conversation, sequence FROM journal
-              WHERE place > ? AND place <= ? AND conversation IS NOT NULL)",
-            "DELETE FROM histories WHERE (tenant, conversation, sent_at, sort_key, message, place) IN
-             (SELECT tenant, conversation, sent_at, sort_key, message, place FROM journal
-              WHERE place > ? AND place <= ? AND conversation IS NOT NULL AND message IS NOT NULL)",
-            "DELETE FROM raws WHERE place > ? AND place <= ?",
-            "DELETE FROM variants WHERE place > ? AND place <= ?",
-            "DELETE FROM journal WHERE place > ? AND place <= ?",
-        ] {
+        for sql in statements.removals {
             sqlx::query(sql).bind(place(trimmed)).bind(place(step)).execute(&mut *db).await.map_err(&fail)?;
         }
         sqlx::query("UPDATE streams SET trimmed = ? WHERE id = ?")
