@@ -29,6 +29,7 @@ use crate::hub::{Hub, Subscription};
 use crate::identity::{Identity, Provisioner};
 use crate::ingest::{CallbackAnswer, Ingest};
 use crate::reconcile::Reconciler;
+use crate::retention::Retention;
 use crate::sending::{Outgoing, RedriveRisk, SendReceipt, SendView, Sending};
 use providers::Providers;
 
@@ -51,6 +52,7 @@ struct Inner {
     catchup: Catchup,
     #[cfg(feature = "archive")]
     archiver: Option<crate::archive::Archiver>,
+    retention: Retention,
     history: HistoryConfig,
     sending: Sending,
     providers: Providers,
@@ -133,6 +135,11 @@ impl Switchboard {
         &self.inner.catchup
     }
 
+    /// Removing what is old and acknowledged.
+    pub fn retention(&self) -> &Retention {
+        &self.inner.retention
+    }
+
     /// The identity map.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.inner.identity
@@ -182,6 +189,7 @@ impl Switchboard {
             archiver.shutdown().await;
         }
         let stopped = [
+            self.inner.retention.shutdown().await,
             self.inner.catchup.shutdown().await,
             self.inner.reconciler.shutdown().await,
             self.inner.ingest.clone().shutdown().await,
