@@ -113,8 +113,8 @@ async fn read(
                 _ => 1,
             };
             found += things;
-            if things > 0 {
-                payload.store(body.len() as u64 / things, Ordering::Relaxed);
+            if let Some(each) = (body.len() as u64).checked_div(things) {
+                payload.store(each, Ordering::Relaxed);
             }
         }
         counts[number].fetch_add(found, Ordering::Relaxed);
