@@ -4,6 +4,7 @@
 //! from many tasks at once. A store that fails answers `Storage` (or `StorageFull`) and has then changed nothing.
 
 mod archive;
+mod backfill;
 mod bindings;
 mod coverage;
 mod directory;
@@ -13,6 +14,7 @@ mod outbox;
 mod quarantine;
 mod subscribers;
 mod timelines;
+mod traffic;
 mod windows;
 
 use std::fmt;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use archive::{Archive, ArchivePage, HeldSpan};
+pub use backfill::{BackfillItem, BackfillJob, BackfillPart, BackfillScope, BackfillState, BackfillTally, Backfills};
 pub use bindings::{Binding, BindingKind, Bindings};
 pub use coverage::{CoverageLedger, CoverageState, FileFact, HourCoverage, PositionRun, SequenceHole};
 pub use directory::{Directory, GroupRecord, UserRecord};
@@ -41,6 +44,7 @@ pub use timelines::{
     Account, ConversationMarks, DeviceCursor, Glimpse, Line, LineChange, LineKind, MemberRole, NewLine, Spread,
     TimelineConversation, TimelineGroup, TimelineMember, Timelines, Written,
 };
+pub use traffic::{Traffic, TrafficHour};
 pub use windows::{RepairWindow, RepairWindows};
 
 use crate::error::{Error, Result};
@@ -58,6 +62,8 @@ pub trait Store:
     + Quarantine
     + CoverageLedger
     + RepairWindows
+    + Backfills
+    + Traffic
     + fmt::Debug
     + Send
     + Sync

@@ -1,5 +1,6 @@
 //! Reading, on connections of its own.
 
+mod backfill;
 mod coverage;
 mod entries;
 mod history;

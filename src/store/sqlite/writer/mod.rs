@@ -5,6 +5,7 @@
 //! after, from here, in its order. When the transaction fails for a reason that may lie in one of its calls, each call
 //! is tried again alone, so that only the guilty one fails.
 
+mod backfill;
 mod coverage;
 mod errands;
 mod facts;
@@ -32,6 +33,7 @@ use super::behind::Shared;
 use super::error::failed;
 use super::lock::Lock;
 use super::{Listeners, SqliteOptions};
+pub(super) use backfill::{PlanBackfill, PutBackfill, PutTraffic};
 pub(super) use coverage::PutHour;
 use errands::Job;
 pub(super) use errands::{Errand, Reroute, SettingOrInsert};
