@@ -25,6 +25,7 @@
 //! no web server, no command line and no emulator.
 
 mod assembly;
+pub mod backfill;
 pub mod catchup;
 #[cfg(feature = "bin")]
 pub mod cli;
@@ -41,6 +42,7 @@ pub mod reconcile;
 pub mod sending;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
+pub mod silence;
 pub mod store;
 mod switchboard;
 

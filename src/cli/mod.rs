@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand, thin over the library and the HTTP API.
 
+mod backfill;
 mod bench;
 mod caps;
 mod check;
@@ -7,8 +8,10 @@ mod client;
 mod coverage;
 mod emulate;
 mod history;
+mod ingest;
 mod migrate;
 mod reconcile;
+mod repair;
 mod send;
 mod serve;
 mod span;
@@ -59,6 +62,12 @@ enum Command {
     Reconcile(reconcile::Reconcile),
     /// Show how the past of a conversation would be pulled, or pull it.
     History(history::History),
+    /// Bring history files that somebody has downloaded into the journal.
+    Ingest(ingest::Ingest),
+    /// Show what was missed, and what became of it.
+    Repair(repair::Repair),
+    /// Fetch the past in the background: start, list, look at, pause, resume and end jobs.
+    Backfill(backfill::Backfill),
     /// Bring the store's schema up to date, or show where it stands.
     Migrate(migrate::Migrate),
     /// Measure this build against the raw limits of this machine, side by side.
@@ -120,6 +129,9 @@ async fn run(command: Command) -> Result<(), Error> {
         Command::Coverage(command) => command.run().await,
         Command::Reconcile(command) => command.run().await,
         Command::History(command) => command.run().await,
+        Command::Ingest(command) => command.run().await,
+        Command::Repair(command) => command.run().await,
+        Command::Backfill(command) => command.run().await,
         Command::Migrate(command) => command.run().await,
         Command::Bench(command) => command.run().await,
         Command::BenchChild(command) => command.run().await,

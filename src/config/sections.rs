@@ -9,12 +9,14 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use switchboard_contract::{ConversationKind, ProviderId, TenantId};
 
+use crate::backfill::BackfillConfig;
 use crate::catchup::CatchupConfig;
 use crate::history::HistoryConfig;
 use crate::hub::HubConfig;
 use crate::ingest::IngestConfig;
 use crate::reconcile::ReconcileConfig;
 use crate::sending::SendingConfig;
+use crate::silence::SilenceConfig;
 
 /// All settings.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -34,6 +36,10 @@ pub struct Config {
     pub history: HistoryConfig,
     /// Catching up after we were away.
     pub catchup: CatchupConfig,
+    /// The watch for callbacks that do not come.
+    pub silence: SilenceConfig,
+    /// Fetching the past in the background.
+    pub backfill: BackfillConfig,
     /// Subscriptions.
     pub hub: HubConfig,
     /// The way out.

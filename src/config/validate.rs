@@ -47,7 +47,16 @@ fn parts(config: &Config, faults: &mut Vec<ConfigFault>) {
             faults.push(ConfigFault::new(format!("hub.{name}"), problem));
         }
     }
-    for outcome in [config.ingest.check(), config.ingest.inbox.check(), config.sending.validate()] {
+    let outcomes = [
+        config.ingest.check(),
+        config.ingest.inbox.check(),
+        config.sending.validate(),
+        config.reconcile.check(),
+        config.catchup.check(),
+        config.backfill.check(),
+        config.silence.check(),
+    ];
+    for outcome in outcomes {
         if let Err(error) = outcome {
             faults.extend(told(error.message()));
         }

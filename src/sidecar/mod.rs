@@ -1,6 +1,7 @@
 //! HTTP around the engine: callback routes for vendors, and the API for the business. No business rules here.
 
 mod auth;
+mod backfills;
 mod callbacks;
 mod conversations;
 mod coverage;

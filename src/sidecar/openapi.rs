@@ -7,7 +7,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    AppState, conversations, coverage, groups, identity, messages, providers, pulling, stream, subscribers, users,
+    AppState, backfills, conversations, coverage, groups, identity, messages, providers, pulling, stream, subscribers,
+    users,
 };
 
 #[derive(OpenApi)]
@@ -33,6 +34,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(messages::routes())
         .merge(conversations::routes())
         .merge(coverage::routes())
+        .merge(backfills::routes())
         .merge(subscribers::routes())
         .merge(stream::routes())
         .merge(users::routes())

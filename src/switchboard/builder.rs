@@ -11,6 +11,7 @@ use switchboard_contract::{
 
 use super::providers::{Providers, Registered};
 use super::{Inner, Switchboard};
+use crate::backfill::Backfill;
 use crate::catchup::Catchup;
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -19,6 +20,7 @@ use crate::identity::{Identity, Provisioner};
 use crate::ingest::{Ingest, WeakIngest};
 use crate::reconcile::Reconciler;
 use crate::sending::{AppMode, EvidenceSink, Sending};
+use crate::silence::Silence;
 
 /// Collects the parts of an engine.
 #[derive(Debug, Default)]
@@ -105,6 +107,9 @@ impl Builder {
         let reconciler = Reconciler::open(config.reconcile, store.clone(), ingest.downgrade(), clock.clone())?;
         let catchup =
             Catchup::open(config.catchup, store.clone(), identity.clone(), ingest.downgrade(), clock.clone())?;
+        let backfill =
+            Backfill::open(config.backfill, store.clone(), catchup.clone(), reconciler.clone(), clock.clone())?;
+        let silence = Silence::open(config.silence, store.clone(), ingest.downgrade(), catchup.clone(), clock.clone())?;
         sending.set_evidence_sink(Arc::new(Evidence(ingest.downgrade())));
 
         for (alias, one) in providers.iter() {
@@ -114,6 +119,8 @@ impl Builder {
             sending.register(alias.clone(), one.tenant.clone(), one.provider.clone(), mode);
             catchup.register(alias.clone(), one.tenant.clone(), one.provider.clone()).await?;
             reconciler.register(alias.clone(), one.tenant.clone(), one.provider.clone()).await?;
+            backfill.register(alias.clone(), one.tenant.clone(), one.provider.clone())?;
+            silence.register(alias.clone(), one.tenant.clone(), &*one.provider);
         }
         hand_over(&store, &sending, &providers).await?;
         verify_again(&ingest, &providers).await;
@@ -128,6 +135,8 @@ impl Builder {
                 ingest,
                 reconciler,
                 catchup,
+                backfill,
+                silence,
                 history,
                 sending,
                 providers,

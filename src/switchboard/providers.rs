@@ -6,12 +6,13 @@ use std::sync::Arc;
 use serde::Serialize;
 use switchboard_contract::storage::Store;
 use switchboard_contract::{
-    App, Capabilities, ConversationKind, Error, ErrorKind, Provider, ProviderId, Result, TenantId,
+    App, Capabilities, ConversationKind, Error, ErrorKind, Provider, ProviderId, Result, TenantId, Timestamp,
 };
 
 use super::no_route;
 use crate::catchup::{Catchup, ProviderState};
 use crate::config::RoutingConfig;
+use crate::silence::Silence;
 
 /// A provider that runs.
 #[derive(Clone, Debug)]
@@ -36,6 +37,9 @@ pub struct ProviderView {
     pub receive_only: bool,
     /// `catching_up` while what was missed is fetched, then `online`.
     pub state: ProviderState,
+    /// Since when its callbacks have not come though they should, milliseconds since the epoch; missing while they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent_since: Option<Timestamp>,
     /// Sends that wait for it.
     pub open_sends: u64,
     /// What it can do.
@@ -102,7 +106,12 @@ impl Providers {
         self.by_alias.iter()
     }
 
-    pub(super) async fn views(&self, store: &Arc<dyn Store>, catchup: &Catchup) -> Result<Vec<ProviderView>> {
+    pub(super) async fn views(
+        &self,
+        store: &Arc<dyn Store>,
+        catchup: &Catchup,
+        silence: &Silence,
+    ) -> Result<Vec<ProviderView>> {
         let mut views = Vec::with_capacity(self.by_alias.len());
         for (alias, registered) in &self.by_alias {
             let app = registered.provider.app();
@@ -113,6 +122,7 @@ impl Providers {
                 tenant: registered.tenant.clone(),
                 receive_only: registered.receive_only,
                 state: catchup.state(alias).unwrap_or(ProviderState::CatchingUp),
+                silent_since: silence.silent_since(alias),
                 open_sends: store.open_count(app).await?,
                 capabilities: registered.provider.capabilities(),
             });
