@@ -66,6 +66,8 @@ pub struct HistoryQuery {
 pub struct HistoryPage {
     /// In the order of the direction.
     pub entries: Vec<Entry>,
+    /// Where each of them stands, in their order: pages of several sources are merged by these.
+    pub keys: Vec<HistoryKey>,
     /// Where to go on. The end is a missing `next`, never a short page.
     pub next: Option<HistoryKey>,
 }

@@ -11,6 +11,7 @@ mod history;
 mod journal;
 mod outbox;
 mod quarantine;
+mod ranges;
 mod subscribers;
 mod timelines;
 mod windows;
@@ -22,7 +23,7 @@ use async_trait::async_trait;
 
 pub use archive::{Archive, ArchivePage, HeldSpan};
 pub use bindings::{Binding, BindingKind, Bindings};
-pub use coverage::{CoverageLedger, CoverageState, FileFact, HourCoverage, PositionRun, SequenceHole};
+pub use coverage::{CoverageLedger, CoverageState, FileFact, HourCoverage, PositionRun, SequenceHole, sequence_holes};
 pub use directory::{Directory, GroupRecord, UserRecord};
 pub use history::{ConversationSummary, History, HistoryFilter, HistoryKey, HistoryPage, HistoryQuery, PageDirection};
 pub use journal::{
@@ -33,6 +34,7 @@ pub use outbox::{
     ChangeOutcome, Enqueued, Leg, LegChange, LegGuard, NewLeg, NewSend, Outbox, Recipients, SendPayload, SendRecord,
 };
 pub use quarantine::{Quarantine, QuarantineReason, Quarantined};
+pub use ranges::{ConversationLedger, CoveredRange, overlay};
 pub use subscribers::{
     Backlog, CursorState, ParkedConversation, PoisonPolicy, Reception, ShardCursor, StartAt, SubscriberFilter,
     SubscriberSpec, SubscriberUpdate, Subscribers,
@@ -57,6 +59,7 @@ pub trait Store:
     + Directory
     + Quarantine
     + CoverageLedger
+    + ConversationLedger
     + RepairWindows
     + fmt::Debug
     + Send
