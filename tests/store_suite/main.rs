@@ -98,6 +98,7 @@ suite! {
     coverage::windows_are_kept_and_closed,
     coverage::signs_of_life_only_rise,
     coverage::a_whole_journal_has_no_holes,
+    coverage::ranges_of_conversations_are_laid_over_one_another,
     tables::bindings_keep_the_older_pair,
     tables::a_taken_business_id_is_a_conflict,
     tables::provisioned_things_are_remembered,

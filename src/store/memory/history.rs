@@ -60,6 +60,7 @@ fn page(stream: &Stream, conversation: &Conversation, query: &HistoryQuery) -> H
     let more = rows.next().is_some();
     HistoryPage {
         entries: taken.iter().map(|(_, row)| row.entry.clone()).collect(),
+        keys: taken.iter().map(|(key, _)| (*key).clone()).collect(),
         next: taken.last().filter(|_| more).map(|(key, _)| (*key).clone()),
     }
 }

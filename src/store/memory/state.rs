@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use switchboard_contract::storage::{
-    Appended, Binding, BindingKind, CommitListener, CursorState, Draft, Entry, GroupRecord, HistoryKey, HourCoverage,
-    Leg, QuarantineReason, Quarantined, RepairWindow, UserRecord, Variant,
+    Appended, Binding, BindingKind, CommitListener, CoveredRange, CursorState, Draft, Entry, GroupRecord, HistoryKey,
+    HourCoverage, Leg, QuarantineReason, Quarantined, RepairWindow, UserRecord, Variant,
 };
 use switchboard_contract::{
     App, ClientMessageId, ConversationId, EventData, EventKey, KeyClass, MessageId, MessageRef, Origin, Position,
@@ -32,6 +32,7 @@ pub(super) struct State {
     pub(super) users: HashMap<(TenantId, String), UserRecord>,
     pub(super) groups: BTreeMap<(TenantId, String, bool), GroupRecord>,
     pub(super) hours: BTreeMap<(TenantId, App), BTreeMap<Timestamp, HourCoverage>>,
+    pub(super) ranges: BTreeMap<(TenantId, App), BTreeMap<ConversationId, Vec<CoveredRange>>>,
     pub(super) alive: BTreeMap<(TenantId, App), Timestamp>,
     pub(super) windows: BTreeMap<u64, ((TenantId, App), RepairWindow)>,
     pub(super) quarantine: BTreeMap<u64, Quarantined>,

@@ -175,12 +175,16 @@ impl History for SqliteStore {
         rows.dedup_by(|(one, _), (other, _)| one == other);
         let more = rows.len() > query.limit;
         rows.truncate(query.limit);
-        let next = rows.last().filter(|_| more).map(|((sent_at, named), _)| HistoryKey {
-            sent_at: Timestamp(*sent_at),
-            sort_key: named.sort_key.to_string(),
-            message_id: MessageId::from_bytes(named.message),
-        });
-        Ok(HistoryPage { entries: self.entries(rows.into_iter().map(|(_, row)| row).collect()).await?, next })
+        let (keys, rows): (Vec<HistoryKey>, Vec<SqliteRow>) = rows
+            .into_iter()
+            .map(|((sent_at, named), row)| {
+                let message_id = MessageId::from_bytes(named.message);
+                let (sent_at, sort_key) = (Timestamp(sent_at), named.sort_key.into_string());
+                (HistoryKey { sent_at, sort_key, message_id }, row)
+            })
+            .unzip();
+        let next = keys.last().filter(|_| more).cloned();
+        Ok(HistoryPage { entries: self.entries(rows).await?, keys, next })
     }
 
     async fn conversations(

@@ -5,12 +5,14 @@ mod entries;
 mod history;
 mod journal;
 mod outbox;
+mod ranges;
 mod subscribers;
 mod tables;
 mod threads;
 mod timelines;
 mod windows;
 
+pub(super) use ranges::range_of;
 pub(super) use timelines::{SqliteTimelines, line_of, lines};
 
 use switchboard_contract::{App, Result, Shard, TenantId};
