@@ -59,6 +59,12 @@ pub(super) enum Role {
     Fill(engine::append::Fill),
     /// A new subscriber that reads everything.
     Replay { dir: PathBuf },
+    /// First pages of conversations.
+    FirstPages(engine::history::FirstPages),
+    /// A whole conversation in pages.
+    WholeConversation { dir: PathBuf },
+    /// A whole conversation by the bare driver.
+    RawHistory { source: PathBuf },
     /// Subscribers of the hub in one process.
     Fanout { subscribers: usize, run_ms: u64 },
 }
@@ -81,6 +87,9 @@ impl Role {
             Self::Append(_) => "append",
             Self::Fill(_) => "fill",
             Self::Replay { .. } => "replay",
+            Self::FirstPages(_) => "first pages",
+            Self::WholeConversation { .. } => "whole conversation",
+            Self::RawHistory { .. } => "raw history",
             Self::Fanout { .. } => "fanout",
         }
     }
@@ -106,6 +115,9 @@ impl Role {
             Self::Append(append) => engine::append::run(append).await,
             Self::Fill(fill) => engine::append::fill(fill).await,
             Self::Replay { dir } => engine::replay::run(&dir).await,
+            Self::FirstPages(pages) => engine::history::first_pages(pages).await,
+            Self::WholeConversation { dir } => engine::history::whole(&dir).await,
+            Self::RawHistory { source } => blocking(move || raw::select::history(&source)).await,
             Self::Fanout { subscribers, run_ms } => blocking(move || engine::fanout::run(subscribers, run_ms)).await,
         }
     }

@@ -3,5 +3,6 @@
 pub(super) mod acking;
 pub(super) mod append;
 pub(super) mod fanout;
+pub(super) mod history;
 pub(super) mod replay;
 pub(super) mod serve;
