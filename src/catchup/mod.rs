@@ -7,6 +7,7 @@
 //!
 //! This module knows no vendor and no SQL.
 
+mod budget;
 mod config;
 mod conversation;
 mod walk;
@@ -25,14 +26,16 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+pub use budget::Budget;
 pub use config::CatchupConfig;
-pub use conversation::Pulled;
+pub use conversation::{PullTerms, Pulled};
 
 use crate::identity::Identity;
 use crate::ingest::WeakIngest;
 use crate::notices::Notices;
 use crate::reconcile;
 use conversation::Puller;
+pub(crate) use walk::alive_conversations;
 use walk::{Bell, Walker};
 
 /// Where a provider stands.
@@ -105,7 +108,9 @@ impl Catchup {
             store: inner.store.clone(),
             identity: inner.identity.clone(),
             ingest: inner.ingest.clone(),
-            max_pages: inner.config.max_pages,
+            clock: inner.clock.clone(),
+            terms: PullTerms::pages(inner.config.max_pages),
+            margin: inner.config.clock_margin,
             began,
         };
         let (state, seen) = watch::channel(ProviderState::CatchingUp);
@@ -126,8 +131,9 @@ impl Catchup {
         Ok(())
     }
 
-    /// Reads a span of a conversation, both ends included, from the vendor into the journal. What was said before Switchboard had the app
-    /// is history and delivered to nobody who does not ask for it; what was missed since is delivered late.
+    /// Reads a span of a conversation, both ends included, from the vendor into the journal, and writes into the ledger
+    /// what is known of it then. What was said before Switchboard had the app is history and delivered to nobody who
+    /// does not ask for it; what was missed since is delivered late.
     ///
     /// # Errors
     /// `NotFound` for a provider this tenant does not have, or a conversation its vendor does not have; `Unsupported`
@@ -138,9 +144,9 @@ impl Catchup {
         alias: &ProviderId,
         conversation: &ConversationId,
         (since, until): (Timestamp, Timestamp),
-        max_pages: u32,
+        terms: PullTerms,
     ) -> Result<Pulled> {
-        let puller = Puller { max_pages, ..self.of(tenant, alias)?.puller };
+        let puller = Puller { terms, ..self.of(tenant, alias)?.puller };
         puller.pull(conversation, since, until).await
     }
 
@@ -152,6 +158,29 @@ impl Catchup {
     pub fn catch_up(&self, tenant: &TenantId, alias: &ProviderId, since: Timestamp, cause: &'static str) -> Result<()> {
         self.of(tenant, alias)?.bell.ring(since, cause);
         Ok(())
+    }
+
+    /// What was sent before this time was said before Switchboard had the app.
+    ///
+    /// # Errors
+    /// `NotFound` for a provider this tenant does not have.
+    pub fn began(&self, tenant: &TenantId, alias: &ProviderId) -> Result<Timestamp> {
+        Ok(self.of(tenant, alias)?.puller.began)
+    }
+
+    /// Whether the vendor is asked for what was missed.
+    pub(crate) fn asks(&self) -> bool {
+        self.0.config.queries
+    }
+
+    /// How far the vendor's clock and ours may differ.
+    pub fn clock_margin(&self) -> Duration {
+        self.0.config.clock_margin
+    }
+
+    /// Follows where a provider stands; `None` for one that is not registered.
+    pub fn watch(&self, alias: &ProviderId) -> Option<watch::Receiver<ProviderState>> {
+        self.0.apps.lock().get(alias).map(|one| one.state.clone())
     }
 
     /// Where a provider stands; `None` for one that is not registered.

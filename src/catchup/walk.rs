@@ -8,8 +8,8 @@ use futures::{StreamExt as _, stream};
 use metrics::counter;
 use parking_lot::Mutex;
 use serde_json::json;
-use switchboard_contract::storage::{CoverageState, RepairWindow};
-use switchboard_contract::{App, Clock, ConversationId, ErrorKind, Result, Timestamp, Topic};
+use switchboard_contract::storage::{CoverageState, RepairWindow, Store};
+use switchboard_contract::{App, Clock, ConversationId, ErrorKind, Result, TenantId, Timestamp, Topic};
 use tokio::sync::{Notify, watch};
 
 use super::conversation::Puller;
@@ -161,7 +161,9 @@ impl Walker {
             if !self.config.queries || self.puller.provider.roaming().is_none() {
                 return;
             }
-            let wanted = match self.alive_conversations(since).await {
+            let (oldest, most) = (since - self.config.active_within, self.config.max_conversations);
+            let store = &*self.puller.store;
+            let wanted = match alive_conversations(store, &self.puller.tenant, oldest, most).await {
                 Ok(wanted) => wanted,
                 Err(error) => {
                     tracing::error!(provider = %self.puller.alias, %error, "conversations cannot be listed");
@@ -194,26 +196,6 @@ impl Walker {
             }
         }
         Walked { conversations: conversations.into_inner(), read: read.into_inner(), fresh: fresh.into_inner() }
-    }
-
-    /// Conversations with something in them not long before `since`, the most recent first.
-    async fn alive_conversations(&self, since: Timestamp) -> Result<Vec<ConversationId>> {
-        let (store, tenant) = (&self.puller.store, &self.puller.tenant);
-        let oldest = since - self.config.active_within;
-        let mut newest: BTreeMap<(Timestamp, ConversationId), ()> = BTreeMap::new();
-        let mut after: Option<ConversationId> = None;
-        loop {
-            let page = store.conversations(tenant, after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.id.clone());
-            for one in page.into_iter().filter(|one| one.last_at >= oldest) {
-                newest.insert((one.last_at, one.id), ());
-                if newest.len() > self.config.max_conversations {
-                    newest.pop_first();
-                }
-            }
-        }
-        Ok(newest.into_keys().rev().map(|(_, id)| id).collect())
     }
 
     async fn online(&self, window: Option<&RepairWindow>, walked: Walked) {
@@ -250,4 +232,30 @@ impl Walker {
         self.notices.tell(Topic::Backfill, "repair_window_closed", &format!("closed/{}", window.id), detail).await;
         Ok(())
     }
+}
+
+/// The conversations in which something happened since `oldest`, the most recent first, at most `most`.
+///
+/// # Errors
+/// `Storage`.
+pub(crate) async fn alive_conversations(
+    store: &dyn Store,
+    tenant: &TenantId,
+    oldest: Timestamp,
+    most: usize,
+) -> Result<Vec<ConversationId>> {
+    let mut newest: BTreeMap<(Timestamp, ConversationId), ()> = BTreeMap::new();
+    let mut after: Option<ConversationId> = None;
+    loop {
+        let page = store.conversations(tenant, after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.id.clone());
+        for one in page.into_iter().filter(|one| one.last_at >= oldest) {
+            newest.insert((one.last_at, one.id), ());
+            if newest.len() > most {
+                newest.pop_first();
+            }
+        }
+    }
+    Ok(newest.into_keys().rev().map(|(_, id)| id).collect())
 }

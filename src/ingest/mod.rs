@@ -27,6 +27,7 @@ mod settle;
 mod source;
 mod submit;
 mod waiting;
+mod witness;
 mod work;
 
 use std::collections::HashMap;
@@ -49,6 +50,7 @@ pub use digest::digest;
 pub use echo::{Echo, EchoBook, EchoCandidate, NoEchoes};
 pub use health::WeakIngest;
 pub use receive::{CallbackAnswer, Unread};
+pub use witness::{NamedBy, Seen, Sighting, Witness};
 
 use crate::identity::{Identity, Provisioner};
 use aside::Aside;
@@ -88,6 +90,7 @@ struct Core {
     resolver: Resolver,
     settler: Settler,
     aside: Aside,
+    witness: witness::Seat,
     clock: Arc<dyn Clock>,
     progress: Arc<Progress>,
     paused: watch::Sender<bool>,
@@ -176,6 +179,7 @@ impl Ingest {
             store,
             settler,
             aside,
+            witness: witness::Seat::default(),
             clock,
             stop: stop.clone(),
         };
@@ -301,6 +305,7 @@ impl Core {
             resolver: self.resolver.clone(),
             settler: self.settler.clone(),
             aside: self.aside.clone(),
+            witness: self.witness.clone(),
             clock: self.clock.clone(),
             backoff,
             batch_events: self.config.batch_events,

@@ -22,6 +22,7 @@ use super::resolve::{Arrival, Gathered, Resolver};
 use super::retry::{Backoff, Waits, is_transient};
 use super::settle::{Settler, WaitKey};
 use super::waiting::Waiting;
+use super::witness::{self, Seat};
 use super::work::{Batch, Item, Parcel, Work};
 
 /// After so many failures in a row it is asked whether the database or the batch is at fault.
@@ -37,6 +38,7 @@ pub(super) struct Line {
     pub(super) resolver: Resolver,
     pub(super) settler: Settler,
     pub(super) aside: Aside,
+    pub(super) witness: Seat,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) backoff: Backoff,
     pub(super) batch_events: usize,
@@ -263,12 +265,13 @@ impl Line {
 
     async fn commit(&self, gathered: Gathered, owners: &[&Item], next: Option<&Work>) -> Result<()> {
         let mark = self.mark(next);
-        let mut commit = gathered.commit;
+        let (mut commit, sightings) = (gathered.commit, gathered.sightings);
         commit.consumed = Some(self.inbox_mark(mark));
         let started = std::time::Instant::now();
         let committed = self.store.commit(commit).await?;
         self.progress.appended(started.elapsed(), owners.len());
         self.consumed(mark);
+        witness::tell(&self.witness, sightings);
         self.count(&committed, owners);
         Ok(())
     }

@@ -14,6 +14,7 @@ use super::{Inner, Switchboard};
 use crate::catchup::Catchup;
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::fetching::Fetching;
 use crate::hub::Hub;
 use crate::identity::{Identity, Provisioner};
 use crate::ingest::{Ingest, WeakIngest};
@@ -85,7 +86,7 @@ impl Builder {
             providers.insert(alias.clone(), registered);
         }
         config.history.check()?;
-        let history = config.history.clone();
+        let history = Arc::new(config.history.clone());
         let providers = Providers::new(providers, config.routing);
 
         let identity = Arc::new(Identity::new(store.clone()));
@@ -105,6 +106,15 @@ impl Builder {
         let reconciler = Reconciler::open(config.reconcile, store.clone(), ingest.downgrade(), clock.clone())?;
         let catchup =
             Catchup::open(config.catchup, store.clone(), identity.clone(), ingest.downgrade(), clock.clone())?;
+        let fetching = Fetching::open(
+            config.history,
+            store.clone(),
+            archive.clone(),
+            identity.clone(),
+            catchup.clone(),
+            clock.clone(),
+        )?;
+        ingest.set_witness(fetching.witness());
         sending.set_evidence_sink(Arc::new(Evidence(ingest.downgrade())));
 
         for (alias, one) in providers.iter() {
@@ -113,6 +123,7 @@ impl Builder {
             let mode = if one.receive_only { AppMode::ReceiveOnly } else { AppMode::Active };
             sending.register(alias.clone(), one.tenant.clone(), one.provider.clone(), mode);
             catchup.register(alias.clone(), one.tenant.clone(), one.provider.clone()).await?;
+            fetching.register(alias.clone(), one.tenant.clone(), one.provider.clone())?;
             reconciler.register(alias.clone(), one.tenant.clone(), one.provider.clone()).await?;
         }
         hand_over(&store, &sending, &providers).await?;
@@ -129,6 +140,7 @@ impl Builder {
                 reconciler,
                 catchup,
                 history,
+                fetching,
                 sending,
                 providers,
             }),

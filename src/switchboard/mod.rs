@@ -1,6 +1,7 @@
 //! The whole engine behind one handle.
 
 mod builder;
+mod coverage;
 mod groups;
 mod history;
 mod providers;
@@ -9,13 +10,14 @@ mod trace;
 
 use std::sync::Arc;
 
-use switchboard_contract::storage::{Archive, Recipients, Store};
+use switchboard_contract::storage::{Archive, Recipients, Store, SubscriberSpec};
 use switchboard_contract::{
     Clock, ConversationId, ConversationKind, Error, ErrorKind, MessageId, ProviderId, RawCallback, Result, SendId,
     SubscriberName, TenantId,
 };
 
 pub use builder::Builder;
+pub use coverage::{ConversationAppCoverage, ConversationCoverage, ConversationHole, IncompleteConversation};
 pub use history::{HistorySpan, ProviderPlan, PulledPart};
 pub use providers::ProviderView;
 pub use subscriber::Subscriber;
@@ -23,7 +25,8 @@ pub use trace::Trace;
 
 use crate::catchup::Catchup;
 use crate::config::Config;
-use crate::history::{HistoryConfig, HistoryRequest};
+use crate::fetching::Fetching;
+use crate::history::{Fetcher, HistoryConfig, HistoryRequest, Pages};
 use crate::hub::{Hub, Subscription};
 use crate::identity::{Identity, Provisioner};
 use crate::ingest::{CallbackAnswer, Ingest};
@@ -48,7 +51,8 @@ struct Inner {
     ingest: Ingest,
     reconciler: Reconciler,
     catchup: Catchup,
-    history: HistoryConfig,
+    history: Arc<HistoryConfig>,
+    fetching: Fetching,
     sending: Sending,
     providers: Providers,
 }
@@ -130,6 +134,11 @@ impl Switchboard {
         &self.inner.catchup
     }
 
+    /// Fetching what nobody brought.
+    pub fn fetching(&self) -> &Fetching {
+        &self.inner.fetching
+    }
+
     /// The identity map.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.inner.identity
@@ -175,6 +184,7 @@ impl Switchboard {
     /// The first failure of a part; the others are stopped all the same.
     pub async fn shutdown(&self) -> Result<()> {
         let stopped = [
+            self.inner.fetching.shutdown().await,
             self.inner.catchup.shutdown().await,
             self.inner.reconciler.shutdown().await,
             self.inner.ingest.clone().shutdown().await,
@@ -211,8 +221,22 @@ impl Tenant {
     pub async fn subscribe(&self, subscriber: Subscriber) -> Result<Subscription> {
         let hub = &self.switchboard.inner.hub;
         let (name, spec, worker) = subscriber.into_parts();
-        hub.put(&self.id, &name, spec).await?;
+        self.put_subscriber(&name, spec).await?;
         hub.stream(&self.id, &name, worker).await
+    }
+
+    /// Creates a subscriber or changes what it asked for; whether it is new. For a new one `recent` is filled from the
+    /// vendors, which delivers nothing by itself.
+    ///
+    /// # Errors
+    /// `InvalidInput` naming the field; `Storage`.
+    pub async fn put_subscriber(&self, name: &SubscriberName, spec: SubscriberSpec) -> Result<bool> {
+        let inner = &self.switchboard.inner;
+        let new = inner.hub.put(&self.id, name, spec).await?;
+        if new {
+            inner.fetching.first_walk(&self.id);
+        }
+        Ok(new)
     }
 
     /// Joins an existing subscriber as one more worker.
@@ -275,8 +299,10 @@ impl Tenant {
     /// As [`Switchboard::history`].
     pub fn history(&self, conversation: &ConversationId) -> HistoryRequest {
         let inner = &self.switchboard.inner;
-        let (store, clock) = (inner.store.clone(), inner.clock.clone());
-        HistoryRequest::new(store, clock, self.id.clone(), conversation.clone(), inner.history.tiers)
+        let pages = Pages::new(inner.store.clone(), inner.archive.clone());
+        let fetcher: Arc<dyn Fetcher> = Arc::new(inner.fetching.clone());
+        let (clock, config) = (inner.clock.clone(), inner.history.clone());
+        HistoryRequest::new(pages, clock, self.id.clone(), conversation.clone(), config, Some(fetcher))
     }
 }
 

@@ -5,6 +5,10 @@
 mod api;
 mod drops;
 mod files;
+mod hints;
+mod paging;
 mod pull;
+mod recent;
 mod restart;
 mod stage;
+mod tiers;
