@@ -83,6 +83,8 @@ delegate! { Outbox {
     fn legs(tenant: &TenantId, send: SendId) -> Result<Vec<Leg>>;
     fn leg(tenant: &TenantId, message: MessageId) -> Result<Option<Leg>>;
     fn leg_by_vendor_id(tenant: &TenantId, app: &App, id: &VendorMessageId) -> Result<Option<Leg>>;
+    fn early_receipts(app: &App, limit: usize) -> Result<Vec<BoundReceipt>>;
+    fn forget_receipts(app: &App, ids: Vec<u64>, before: Timestamp, keep: u32) -> Result<u64>;
     fn send_by_client_id(tenant: &TenantId, id: &ClientMessageId) -> Result<Option<SendId>>;
     fn reroute(tenant: &TenantId, from: &App, to: &App) -> Result<u64>;
 } }
@@ -145,11 +147,13 @@ delegate! { CoverageLedger {
 delegate! { RepairWindows {
     fn set_alive(tenant: &TenantId, app: &App, at: Timestamp) -> Result<()>;
     fn alive(tenant: &TenantId, app: &App) -> Result<Option<Timestamp>>;
+    fn served(app: &App) -> Result<Vec<(TenantId, Timestamp)>>;
     fn put_window(tenant: &TenantId, app: &App, window: &RepairWindow) -> Result<u64>;
     fn windows(tenant: &TenantId, app: &App, open: bool, limit: usize) -> Result<Vec<RepairWindow>>;
 } }
 
 delegate! { Store {
+    fn tenants() -> Result<Vec<TenantId>>;
     fn setting(name: &str) -> Result<Option<Vec<u8>>>;
     fn setting_or_insert(name: &str, value: &[u8]) -> Result<Vec<u8>>;
     fn ping() -> Result<()>;

@@ -1,7 +1,7 @@
 //! The ledger of coverage.
 
 use switchboard_contract::storage::{CoverageState, FileFact, HourCoverage, PositionRun, RepairWindow};
-use switchboard_contract::{App, ErrorKind, EventKey, KeyClass, Position, Timestamp, VendorMessageId};
+use switchboard_contract::{App, ErrorKind, EventKey, KeyClass, Position, TenantId, Timestamp, VendorMessageId};
 
 use crate::fixture::{AnyStore, SHARD, app, append, direct, message, recall, tenant, vendor};
 
@@ -143,6 +143,16 @@ pub(crate) async fn signs_of_life_only_rise(store: &AnyStore) {
         assert_eq!(store.alive(&tenant(), &app()).await.unwrap(), Some(Timestamp(expected)));
     }
     assert_eq!(store.alive(&tenant(), &App::new("huanxin", "x#y")).await.unwrap(), None);
+}
+
+pub(crate) async fn i11_an_app_knows_for_whom_it_was_served(store: &AnyStore) {
+    let other = TenantId::from("other");
+    store.set_alive(&tenant(), &app(), Timestamp(100)).await.unwrap();
+    store.set_alive(&other, &app(), Timestamp(50)).await.unwrap();
+    store.set_alive(&other, &App::new("huanxin", "x#y"), Timestamp(70)).await.unwrap();
+    let served = store.served(&app()).await.unwrap();
+    assert_eq!(served, [(tenant(), Timestamp(100)), (other, Timestamp(50))]);
+    assert_eq!(store.served(&App::new("rongcloud", "never")).await.unwrap(), []);
 }
 
 /// Removes rows as somebody with the database's own shell would.

@@ -9,6 +9,7 @@ mod history;
 mod journal;
 mod outbox;
 mod recalls;
+mod receipts;
 mod same;
 mod sqlite;
 mod subscribers;
@@ -86,6 +87,10 @@ suite! {
     outbox::a_failed_leg_may_be_queued_again,
     outbox::only_queued_legs_are_rerouted,
     outbox::legs_are_found_by_every_id,
+    receipts::early_receipts_wait_for_their_send,
+    receipts::receipts_of_what_is_nobodys_send_do_not_wait,
+    receipts::i11_the_receipts_of_one_tenant_push_out_no_others,
+    receipts::a_commit_that_is_refused_notes_nothing,
     subscribers::a_subscriber_keeps_its_cursors,
     subscribers::i06_a_cursor_never_moves_back,
     subscribers::parked_conversations_and_attempts_are_kept,
@@ -97,6 +102,7 @@ suite! {
     coverage::messages_are_counted_by_app_time_and_place,
     coverage::windows_are_kept_and_closed,
     coverage::signs_of_life_only_rise,
+    coverage::i11_an_app_knows_for_whom_it_was_served,
     coverage::a_whole_journal_has_no_holes,
     tables::bindings_keep_the_older_pair,
     tables::a_taken_business_id_is_a_conflict,
@@ -106,6 +112,7 @@ suite! {
     tables::the_quarantine_is_bounded,
     tables::the_quarantine_keeps_every_reason,
     tables::settings_are_written_once,
+    tables::every_tenant_is_known,
     tables::a_closed_store_says_so,
     timelines::a_line_has_its_place_and_its_readers,
     timelines::i07_a_senders_key_is_written_once,

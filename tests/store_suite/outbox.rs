@@ -236,6 +236,7 @@ pub(crate) async fn i05_a_commit_whose_leg_moved_on_writes_nothing(store: &AnySt
         drafts: vec![message(&direct("bob"), name, "hi")],
         changes: vec![step(&one, 0, &[Dispatched], Accepted)],
         consumed: Some(InboxMark { inbox: "main".to_owned(), offset: 7 }),
+        ..Commit::default()
     };
     // Beside a commit of the same transaction that needs nothing and must not suffer from it.
     let refused = store.commit(commit(guard(&[Queued, InDoubt]), "m"));

@@ -1,7 +1,7 @@
 //! Bindings, the directory, the quarantine and settings.
 
 use switchboard_contract::storage::{Binding, BindingKind, GroupRecord, QuarantineReason, Quarantined, UserRecord};
-use switchboard_contract::{App, ErrorKind, GroupId, RawCallback, Timestamp, UserId, UserProfile};
+use switchboard_contract::{App, ErrorKind, GroupId, RawCallback, TenantId, Timestamp, UserId, UserProfile};
 
 use crate::fixture::{AnyStore, app, append, direct, message, tenant};
 
@@ -168,6 +168,13 @@ pub(crate) async fn settings_are_written_once(store: &AnyStore) {
     assert_eq!(one.unwrap(), two.unwrap());
     assert!(store.setting("key").await.unwrap().is_some());
     store.ping().await.unwrap();
+}
+
+pub(crate) async fn every_tenant_is_known(store: &AnyStore) {
+    assert_eq!(store.tenants().await.unwrap(), []);
+    append(store, vec![message(&direct("bob"), "m", "hi")]).await;
+    store.set_alive(&TenantId::from("quiet"), &app(), Timestamp(1)).await.unwrap();
+    assert_eq!(store.tenants().await.unwrap(), [tenant(), TenantId::from("quiet")]);
 }
 
 pub(crate) async fn a_closed_store_says_so(store: &AnyStore) {

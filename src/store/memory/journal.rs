@@ -56,6 +56,7 @@ impl Journal for MemoryStore {
         for draft in &commit.drafts {
             committed.drafts.push(state.append(draft, &mut fresh)?);
         }
+        commit.early.into_iter().for_each(|receipt| state.note(receipt));
         if let Some(mark) = commit.consumed {
             let offset = state.consumed.entry(mark.inbox).or_default();
             *offset = mark.offset.max(*offset);

@@ -13,6 +13,7 @@ mod tables;
 mod timelines;
 mod windows;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -47,6 +48,16 @@ impl fmt::Debug for MemoryStore {
 
 #[async_trait]
 impl Store for MemoryStore {
+    async fn tenants(&self) -> Result<Vec<TenantId>> {
+        let state = self.state()?;
+        let streams = state.streams.keys();
+        let subscribers = state.subscribers.keys().map(|(tenant, _)| tenant);
+        let sends = state.legs.by_send.keys().map(|(tenant, _)| tenant);
+        let apps = state.alive.keys().chain(state.bindings.keys()).map(|(tenant, _)| tenant);
+        let all: BTreeSet<&TenantId> = streams.chain(subscribers).chain(sends).chain(apps).collect();
+        Ok(all.into_iter().cloned().collect())
+    }
+
     async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>> {
         Ok(self.state()?.settings.get(name).cloned())
     }

@@ -1,10 +1,15 @@
 //! Sends and their legs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use switchboard_contract::storage::{ChangeOutcome, Enqueued, Leg, LegChange, LegGuard, NewSend, Outbox, SendRecord};
-use switchboard_contract::{App, ClientMessageId, MessageId, Result, SendId, SendState, TenantId, VendorMessageId};
+use switchboard_contract::storage::{
+    BoundReceipt, ChangeOutcome, EarlyReceipt, Enqueued, Leg, LegChange, LegGuard, NewSend, Outbox, SendRecord,
+};
+use switchboard_contract::{
+    App, ClientMessageId, EventKey, MessageId, Result, SendId, SendState, TenantId, Timestamp, VendorMessageId,
+};
 
 use super::MemoryStore;
 use super::state::{Fresh, Legs, State};
@@ -39,6 +44,18 @@ impl State {
         }
         let appended = change.drafts.iter().map(|draft| self.append(draft, fresh));
         Ok(ChangeOutcome::Applied(appended.collect::<Result<_>>()?))
+    }
+
+    /// Notes a receipt, but that of a message that is journalled and no send's.
+    pub(super) fn note(&mut self, receipt: EarlyReceipt) {
+        let own = self.legs.by_vendor.contains_key(&vendor_key(&receipt));
+        let key = (Some(receipt.app.clone()), EventKey::message(&receipt.vendor_id));
+        let journalled = self.streams.get(&receipt.tenant).is_some_and(|stream| stream.keys.contains_key(&key));
+        let same = |other: &EarlyReceipt| vendor_key(other) == vendor_key(&receipt) && other.kind == receipt.kind;
+        if (own || !journalled) && !self.early.values().any(same) {
+            self.noted += 1;
+            self.early.insert(self.noted, receipt);
+        }
     }
 
     fn accept(&mut self, send: NewSend, fresh: &mut Fresh) -> Result<Enqueued> {
@@ -79,6 +96,10 @@ impl State {
         }
         Ok(Enqueued::Fresh)
     }
+}
+
+fn vendor_key(receipt: &EarlyReceipt) -> (TenantId, App, String) {
+    (receipt.tenant.clone(), receipt.app.clone(), receipt.vendor_id.as_str().to_owned())
 }
 
 impl Legs {
@@ -143,6 +164,32 @@ impl Outbox for MemoryStore {
         let state = self.state()?;
         let order = state.legs.by_vendor.get(&(tenant.clone(), app.clone(), id.as_str().to_owned()));
         Ok(order.and_then(|order| state.legs.by_order.get(order)).cloned())
+    }
+
+    async fn early_receipts(&self, app: &App, limit: usize) -> Result<Vec<BoundReceipt>> {
+        let state = self.state()?;
+        let bound = state.early.iter().filter(|(_, receipt)| receipt.app == *app).filter_map(|(id, receipt)| {
+            let order = state.legs.by_vendor.get(&vendor_key(receipt))?;
+            let message_id = state.legs.by_order.get(order)?.message_id;
+            Some(BoundReceipt { id: *id, tenant: receipt.tenant.clone(), message_id, kind: receipt.kind })
+        });
+        Ok(bound.take(limit).collect())
+    }
+
+    async fn forget_receipts(&self, app: &App, ids: Vec<u64>, before: Timestamp, keep: u32) -> Result<u64> {
+        let mut state = self.state()?;
+        let mut kept: HashMap<TenantId, u32> = HashMap::new();
+        let mut gone = Vec::new();
+        for (id, receipt) in state.early.iter().rev().filter(|(_, receipt)| receipt.app == *app) {
+            let number = kept.entry(receipt.tenant.clone()).or_default();
+            if ids.contains(id) || receipt.at < before || *number >= keep {
+                gone.push(*id);
+            } else {
+                *number += 1;
+            }
+        }
+        gone.iter().for_each(|id| drop(state.early.remove(id)));
+        Ok(kept.values().map(|number| u64::from(*number)).sum())
     }
 
     async fn send_by_client_id(&self, tenant: &TenantId, id: &ClientMessageId) -> Result<Option<SendId>> {

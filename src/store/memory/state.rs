@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use switchboard_contract::storage::{
-    Appended, Binding, BindingKind, CommitListener, CursorState, Draft, Entry, GroupRecord, HistoryKey, HourCoverage,
-    Leg, QuarantineReason, Quarantined, RepairWindow, UserRecord, Variant,
+    Appended, Binding, BindingKind, CommitListener, CursorState, Draft, EarlyReceipt, Entry, GroupRecord, HistoryKey,
+    HourCoverage, Leg, QuarantineReason, Quarantined, RepairWindow, UserRecord, Variant,
 };
 use switchboard_contract::{
     App, ClientMessageId, ConversationId, EventData, EventKey, KeyClass, MessageId, MessageRef, Origin, Position,
@@ -26,6 +26,8 @@ pub(super) struct State {
     pub(super) streams: HashMap<TenantId, Stream>,
     pub(super) consumed: HashMap<String, u64>,
     pub(super) legs: Legs,
+    pub(super) early: BTreeMap<u64, EarlyReceipt>,
+    pub(super) noted: u64,
     pub(super) subscribers: BTreeMap<(TenantId, SubscriberName), CursorState>,
     pub(super) bindings: BTreeMap<(TenantId, App), AppBindings>,
     pub(super) provisioned: BTreeSet<(TenantId, App, BindingKind, String, String)>,

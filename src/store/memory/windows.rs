@@ -19,6 +19,12 @@ impl RepairWindows for MemoryStore {
         Ok(self.state()?.alive.get(&(tenant.clone(), app.clone())).copied())
     }
 
+    async fn served(&self, app: &App) -> Result<Vec<(TenantId, Timestamp)>> {
+        let state = self.state()?;
+        let served = state.alive.iter().filter(|((_, of), _)| of == app);
+        Ok(served.map(|((tenant, _), at)| (tenant.clone(), *at)).collect())
+    }
+
     async fn put_window(&self, tenant: &TenantId, app: &App, window: &RepairWindow) -> Result<u64> {
         let mut state = self.state()?;
         let owner = (tenant.clone(), app.clone());

@@ -138,6 +138,14 @@ impl fmt::Debug for SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
+    async fn tenants(&self) -> Result<Vec<TenantId>> {
+        let names: Vec<String> = sqlx::query_scalar("SELECT name FROM tenants ORDER BY name")
+            .fetch_all(self.readers()?)
+            .await
+            .map_err(failed("tenants"))?;
+        Ok(names.into_iter().map(TenantId::from).collect())
+    }
+
     async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>> {
         sqlx::query_scalar("SELECT value FROM settings WHERE name = ?")
             .bind(name)

@@ -16,6 +16,25 @@ pub enum ReceiptKind {
     Read,
 }
 
+impl ReceiptKind {
+    /// A number for storage; never changes.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Delivered => 0,
+            Self::Read => 1,
+        }
+    }
+
+    /// The kind with this number.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Delivered),
+            1 => Some(Self::Read),
+            _ => None,
+        }
+    }
+}
+
 /// Someone received or read a message, or everything up to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {

@@ -26,6 +26,7 @@ use crate::callback::CallbackCodec;
 use crate::error::Result;
 use crate::identity::Naming;
 use crate::ids::App;
+use crate::time::Timestamp;
 
 /// One app at one vendor. Cheap to share behind an `Arc`; every method may be called from many tasks at once.
 #[async_trait]
@@ -35,6 +36,13 @@ pub trait Provider: fmt::Debug + Send + Sync {
 
     /// How the vendor spells the ids of users, groups and rooms.
     fn naming(&self) -> Naming;
+
+    /// An earlier life of this process may have made calls until `ended`: as far as the vendor may still count them,
+    /// they count against the quotas, as if there had been as many as these admit. Told once, before any call. Sends
+    /// are left out: what was sent is known one by one. An adapter without quotas of its own has nothing to do.
+    fn charge_earlier(&self, ended: Timestamp) {
+        let _ = ended;
+    }
 
     /// Asks the vendor something harmless that needs valid credentials.
     ///

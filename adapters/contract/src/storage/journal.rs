@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::outbox::{ChangeOutcome, LegChange, LegGuard};
+use super::outbox::{ChangeOutcome, EarlyReceipt, LegChange, LegGuard};
 use crate::conversation::ConversationId;
 use crate::error::Result;
 use crate::event::{Event, Origin, Topic};
@@ -38,6 +38,8 @@ pub struct Commit {
     pub drafts: Vec<Draft>,
     /// Changes of sends.
     pub changes: Vec<LegChange>,
+    /// Receipts among the drafts whose message was not known to be a send's.
+    pub early: Vec<EarlyReceipt>,
     /// How far the inbox is consumed once this is written.
     pub consumed: Option<InboxMark>,
 }

@@ -30,7 +30,8 @@ pub use journal::{
     Variant,
 };
 pub use outbox::{
-    ChangeOutcome, Enqueued, Leg, LegChange, LegGuard, NewLeg, NewSend, Outbox, Recipients, SendPayload, SendRecord,
+    BoundReceipt, ChangeOutcome, EarlyReceipt, Enqueued, Leg, LegChange, LegGuard, NewLeg, NewSend, Outbox, Recipients,
+    SendPayload, SendRecord,
 };
 pub use quarantine::{Quarantine, QuarantineReason, Quarantined};
 pub use subscribers::{
@@ -62,6 +63,12 @@ pub trait Store:
     + Send
     + Sync
 {
+    /// Every tenant of whom anything is stored, in the order of their names.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn tenants(&self) -> Result<Vec<TenantId>>;
+
     /// Reads a small value that belongs to the installation, such as the key of marks.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use super::journal::{Appended, Draft};
 use crate::body::{Body, Ext};
 use crate::conversation::ConversationId;
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::event::{Mentions, SendState};
+use crate::event::{Mentions, ReceiptKind, SendState};
 use crate::ids::{App, ClientMessageId, GroupId, MessageId, SendId, TenantId, UserId, VendorMessageId};
 use crate::provider::SendOptions;
 use crate::time::Timestamp;
@@ -201,6 +201,35 @@ impl LegGuard {
     }
 }
 
+/// A receipt for a message that is not known to be a send's: the vendor may tell of its receipt before it has told us
+/// the message's id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlyReceipt {
+    /// Whose.
+    pub tenant: TenantId,
+    /// At which app.
+    pub app: App,
+    /// Of which message, by the vendor's id.
+    pub vendor_id: VendorMessageId,
+    /// What it states.
+    pub kind: ReceiptKind,
+    /// When it was taken in.
+    pub at: Timestamp,
+}
+
+/// An [`EarlyReceipt`] whose message turned out to be a send's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundReceipt {
+    /// Its number in the store.
+    pub id: u64,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Of which message.
+    pub message_id: MessageId,
+    /// What it states.
+    pub kind: ReceiptKind,
+}
+
 /// What became of a [`LegChange`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeOutcome {
@@ -282,6 +311,21 @@ pub trait Outbox: Send + Sync {
         }
         Ok(known)
     }
+
+    /// Receipts of this app that came early and whose message is by now known to be a send's, in the order in which they
+    /// came, at most `limit`. Of each message the store keeps one of each kind; none of a message that is journalled and
+    /// no send's.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn early_receipts(&self, app: &App, limit: usize) -> Result<Vec<BoundReceipt>>;
+
+    /// Forgets early receipts of this app: those with these numbers, those from before `before`, and of each tenant all
+    /// but the last `keep`. Returns how many stay.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn forget_receipts(&self, app: &App, ids: Vec<u64>, before: Timestamp, keep: u32) -> Result<u64>;
 
     /// The send under this client key.
     ///

@@ -44,6 +44,12 @@ pub trait RepairWindows: Send + Sync {
     /// `Storage`.
     async fn alive(&self, tenant: &TenantId, app: &App) -> Result<Option<Timestamp>>;
 
+    /// Every tenant for which the app was ever served, and when last.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn served(&self, app: &App) -> Result<Vec<(TenantId, Timestamp)>>;
+
     /// Writes a window, in the place of the one with its number unless that is 0. Returns its number.
     ///
     /// # Errors

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
-use switchboard_contract::storage::{Enqueued, Leg, NewSend, Outbox, SendRecord};
+use switchboard_contract::storage::{BoundReceipt, Enqueued, Leg, NewSend, Outbox, SendRecord};
 use switchboard_contract::{
-    App, ClientMessageId, MessageId, Result, SendId, SendState, TenantId, Timestamp, UserId, VendorMessageId,
+    App, ClientMessageId, MessageId, ReceiptKind, Result, SendId, SendState, TenantId, Timestamp, UserId,
+    VendorMessageId,
 };
 
 use super::bounded;
@@ -16,7 +17,7 @@ use super::entries::message_id;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::error::{damaged, failed};
 use crate::store::sqlite::sql::{Bulk, Values, unsigned};
-use crate::store::sqlite::writer::{Command, Reroute};
+use crate::store::sqlite::writer::{Command, ForgetReceipts, Reroute};
 
 macro_rules! leg_columns {
     () => {
@@ -241,6 +242,34 @@ impl Outbox for SqliteStore {
             known.extend(found.into_iter().map(VendorMessageId::from));
         }
         Ok(known)
+    }
+
+    async fn early_receipts(&self, app: &App, limit: usize) -> Result<Vec<BoundReceipt>> {
+        let Some(app) = self.app_number(app).await? else { return Ok(Vec::new()) };
+        let fail = failed("early_receipts");
+        let rows = sqlx::query(
+            "SELECT e.id, t.name, l.message, e.kind FROM early_receipts e JOIN tenants t ON t.id = e.tenant
+             JOIN legs l ON l.tenant = e.tenant AND l.app = e.app AND l.vendor = e.vendor
+             WHERE e.app = ? ORDER BY e.id LIMIT ?",
+        )
+        .bind(app)
+        .bind(bounded(limit))
+        .fetch_all(self.readers()?)
+        .await
+        .map_err(&fail)?;
+        let receipt = |row: &SqliteRow| {
+            Ok(BoundReceipt {
+                id: unsigned(row.try_get(0).map_err(&fail)?),
+                tenant: row.try_get::<String, _>(1).map_err(&fail)?.into(),
+                message_id: message_id(row.try_get(2).map_err(&fail)?)?,
+                kind: ReceiptKind::from_code(row.try_get(3).map_err(&fail)?).ok_or_else(|| damaged("receipt kind"))?,
+            })
+        };
+        rows.iter().map(receipt).collect()
+    }
+
+    async fn forget_receipts(&self, app: &App, ids: Vec<u64>, before: Timestamp, keep: u32) -> Result<u64> {
+        self.write(ForgetReceipts { app: app.clone(), ids, before, keep }).await
     }
 
     async fn send_by_client_id(&self, tenant: &TenantId, id: &ClientMessageId) -> Result<Option<SendId>> {

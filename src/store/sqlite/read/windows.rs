@@ -46,6 +46,19 @@ impl RepairWindows for SqliteStore {
         Ok(at.map(Timestamp))
     }
 
+    async fn served(&self, app: &App) -> Result<Vec<(TenantId, Timestamp)>> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT t.name, s.at FROM signs_of_life s JOIN tenants t ON t.id = s.tenant
+             WHERE s.app = (SELECT id FROM apps WHERE kind = ? AND key = ?) ORDER BY t.name",
+        )
+        .bind(app.kind.as_str())
+        .bind(app.key.as_str())
+        .fetch_all(self.readers()?)
+        .await
+        .map_err(failed("served"))?;
+        Ok(rows.into_iter().map(|(tenant, at)| (tenant.into(), Timestamp(at))).collect())
+    }
+
     async fn put_window(&self, tenant: &TenantId, app: &App, window: &RepairWindow) -> Result<u64> {
         self.write(PutWindow(tenant.clone(), app.clone(), window.clone())).await
     }

@@ -14,6 +14,7 @@ mod lookups;
 mod memory;
 mod outbox;
 mod plan;
+mod receipts;
 mod subscribers;
 mod tables;
 mod timelines;
@@ -40,6 +41,7 @@ use memory::Memory;
 pub(super) use memory::STREAM_SHIFT;
 use plan::Answer;
 pub(super) use plan::position_of;
+pub(super) use receipts::ForgetReceipts;
 pub(super) use subscribers::{PutSubscriber, RemoveSubscriber, RewindSubscriber, UpdateSubscribers};
 pub(super) use tables::{Bind, ChangeMembers, PutAside, PutGroup, PutUser, Release, RemoveGroup, SetProvisioned};
 pub(super) use timelines::{AppendLines, OpenGate, PutAccount, RaiseMarks, SaveDevices};
@@ -188,6 +190,7 @@ impl Writer {
             let plan;
             (plan, answers) = plan::plan(&mut facts, batch);
             news = flush::flush(&mut self.connection, &mut self.memory, facts, plan).await?;
+            self.note_receipts(batch, &answers).await?;
         }
         for command in batch {
             if let Command::Errand(job) = command {
@@ -195,6 +198,16 @@ impl Writer {
             }
         }
         Ok((answers, news))
+    }
+
+    async fn note_receipts(&mut self, batch: &[Command], answers: &VecDeque<Answer>) -> Result<()> {
+        let written = batch.iter().filter(|command| !matches!(command, Command::Errand(_))).zip(answers);
+        for (command, answer) in written {
+            if let (Command::Commit(commit, _), Answer::Committed(Ok(_))) = (command, answer) {
+                receipts::note(&mut self.connection, &mut self.memory, &commit.early).await?;
+            }
+        }
+        Ok(())
     }
 
     fn answer(&mut self, batch: Vec<Command>, mut answers: VecDeque<Answer>, news: &[News]) {
