@@ -8,6 +8,9 @@ use switchboard_contract::{Error, ErrorKind, FixedVerdict, ProviderId, Result};
 
 use super::inbox::InboxConfig;
 
+/// A conversation is not held up longer than this for the sake of its order.
+const LONGEST_WINDOW: Duration = Duration::from_secs(60);
+
 /// Settings of the way in, `[ingest]` in the configuration. Durations are written as `3s`, `500ms`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -37,8 +40,16 @@ pub struct IngestConfig {
     /// a group being made there is known. Then they count as a group's. Default 60 s.
     #[serde(with = "humantime_serde")]
     pub settle_within: Duration,
-    /// How many events may wait so; beyond it all callbacks stay in the inbox. Default 10,000.
+    /// How many events of one tenant may wait so; beyond it the tenant's further callbacks stay in the inbox until
+    /// there is room. Look-ups end early once what waits for them holds half of the inbox. Default 10,000.
     pub max_waiting: usize,
+    /// How long events of a conversation wait for those that the vendor's delivery overtook: within it they come out
+    /// in the order of the vendor's clock, and what comes later than that is marked late. At most 1 min. Default 0,
+    /// which is off: events come out in the order in which they arrive.
+    #[serde(with = "humantime_serde")]
+    pub reorder_window: Duration,
+    /// How many events of one tenant may wait so; beyond it the oldest go on before their time. Default 10,000.
+    pub reorder_max_held: usize,
     /// How long callbacks whose provider is not registered (yet) stay before they go to quarantine. Default 10 s.
     #[serde(with = "humantime_serde")]
     pub unregistered_within: Duration,
@@ -65,6 +76,8 @@ impl Default for IngestConfig {
             retry_longest: Duration::from_secs(1),
             settle_within: Duration::from_secs(60),
             max_waiting: 10_000,
+            reorder_window: Duration::ZERO,
+            reorder_max_held: 10_000,
             unregistered_within: Duration::from_secs(10),
             quarantine_items: 1_000,
             quarantine_max_bytes: 256 << 10,
@@ -87,10 +100,21 @@ impl IngestConfig {
         if self.batch_events == 0 || self.batch_bytes == 0 || self.max_waiting == 0 || self.quarantine_items == 0 {
             return wrong("batch_events, batch_bytes, max_waiting, quarantine_items: must be at least 1");
         }
+        if self.reorder_window > LONGEST_WINDOW {
+            return wrong("reorder_window: must be at most 1 minute, for every delivery waits that long");
+        }
+        if self.reorder_max_held == 0 {
+            return wrong("reorder_max_held: must be at least 1");
+        }
         if self.retry_first.is_zero() || self.retry_longest < self.retry_first {
             return wrong("retry_longest: must be at least retry_first, which must not be 0");
         }
         Ok(())
+    }
+
+    /// Whether events wait for their turn.
+    pub(super) fn reorders(&self) -> bool {
+        !self.reorder_window.is_zero()
     }
 
     pub(super) fn verdict(&self, alias: &ProviderId) -> FixedVerdict {

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use switchboard_contract::storage::QuarantineReason;
 use switchboard_contract::{
-    CallbackCodec, Clock, EventKey, Inbound, InboundData, InboundPlace, KeyClass, RawCallback, Unrecognised,
-    VerifiedCallback,
+    CallbackCodec, Clock, EventKey, Inbound, InboundData, InboundPlace, KeyClass, RawCallback, TenantId, Timestamp,
+    Unrecognised, VerifiedCallback,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -23,17 +23,25 @@ use super::work::{Batch, Item, Parcel, Work};
 /// Records decoded before other tasks get a turn.
 const TURN: usize = 64;
 
+/// Reads the inbox for the line, one step ahead of it.
 pub(super) struct Decoder {
+    pub(super) reader: Reader,
+    pub(super) backoff: Backoff,
+    pub(super) paused: watch::Receiver<bool>,
+    pub(super) stop: CancellationToken,
+}
+
+/// Reads records of the inbox and decodes them.
+pub(super) struct Reader {
     pub(super) inbox: Inbox,
     pub(super) sources: Arc<Sources>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) backoff: Backoff,
     pub(super) batch_bytes: usize,
     pub(super) unregistered_within: std::time::Duration,
-    pub(super) paused: watch::Receiver<bool>,
-    pub(super) stop: CancellationToken,
     /// Addresses read so far; as many as there are providers.
     pub(super) addresses: HashMap<Bytes, Arc<Address>>,
+    /// Addresses whose provider is not registered, and until when it is waited for.
+    pub(super) missing: HashMap<Arc<Address>, Timestamp>,
 }
 
 impl Decoder {
@@ -41,7 +49,7 @@ impl Decoder {
     pub(super) async fn run(mut self, mut position: u64, batches: mpsc::Sender<Batch>) {
         let stop = self.stop.clone();
         let work = async move {
-            let mut durable = self.inbox.durable();
+            let mut durable = self.reader.inbox.durable();
             let mut waits = self.backoff.waits();
             loop {
                 // Errors mean that the other side is gone, which the stop signal says as well.
@@ -50,26 +58,30 @@ impl Decoder {
                 {
                     return;
                 }
-                match self.read(position).await {
+                match self.reader.read(position).await {
                     Ok((frames, next)) => {
                         waits = self.backoff.waits();
-                        let batch = self.decode(frames, next).await;
+                        let records = frames.len() as u64;
+                        let works = self.reader.decode(frames, None).await;
                         position = next;
-                        if batches.send(batch).await.is_err() {
+                        if batches.send(Batch { works, end: next, records }).await.is_err() {
                             return;
                         }
                     }
                     Err(error) => {
                         tracing::error!(%error, op = "read_inbox", "the inbox could not be read");
-                        self.clock.sleep(waits.next()).await;
+                        self.reader.clock.sleep(waits.next()).await;
                     }
                 }
             }
         };
         stop.run_until_cancelled(work).await;
     }
+}
 
-    async fn read(&self, position: u64) -> switchboard_contract::Result<(Vec<Framed>, u64)> {
+impl Reader {
+    /// Some records from `position` on, and where they end.
+    pub(super) async fn read(&self, position: u64) -> switchboard_contract::Result<(Vec<Framed>, u64)> {
         let (inbox, want) = (self.inbox.clone(), self.batch_bytes);
         tokio::task::spawn_blocking(move || inbox.read(position, want)).await.unwrap_or_else(|error| {
             Err(switchboard_contract::Error::new(switchboard_contract::ErrorKind::Internal, "reading the inbox failed")
@@ -77,18 +89,19 @@ impl Decoder {
         })
     }
 
-    async fn decode(&mut self, frames: Vec<Framed>, end: u64) -> Batch {
-        let mut batch = Batch { works: Vec::with_capacity(frames.len()), end, records: frames.len() as u64 };
+    /// Decodes records: all, or one tenant's alone.
+    pub(super) async fn decode(&mut self, frames: Vec<Framed>, only: Option<&TenantId>) -> Vec<Work> {
+        let mut works = Vec::with_capacity(frames.len());
         for (at, frame) in frames.into_iter().enumerate() {
-            self.unpack(frame, &mut batch.works).await;
+            self.unpack(frame, only, &mut works).await;
             if at % TURN == TURN - 1 {
                 tokio::task::yield_now().await;
             }
         }
-        batch
+        works
     }
 
-    async fn unpack(&mut self, frame: Framed, works: &mut Vec<Work>) {
+    async fn unpack(&mut self, frame: Framed, only: Option<&TenantId>, works: &mut Vec<Work>) {
         let Some(found) = record::decode(frame.payload) else {
             // Its checksum was good, so a later version wrote it.
             tracing::error!(offset = frame.offset, "a record of the inbox is of an unknown version and is skipped");
@@ -100,6 +113,9 @@ impl Decoder {
             metrics::counter!("switchboard_inbox_damaged_total").increment(1);
             return;
         };
+        if only.is_some_and(|tenant| *tenant != address.tenant) {
+            return;
+        }
         let parcel = |raw: RawCallback| Arc::new(Parcel { offset: frame.offset, address: address.clone(), raw });
         if found.disposition == Disposition::Stale {
             works.push(Work::Aside(parcel(found.raw), QuarantineReason::Stale));
@@ -132,17 +148,23 @@ impl Decoder {
         Some(address)
     }
 
-    /// Who decodes it; waits a while for one to register, since the inbox is open before the providers are.
-    async fn source(&self, address: &Address) -> Option<Arc<Source>> {
+    /// Who decodes it; waits a while for one to register, since the inbox is open before the providers are. Once for
+    /// each address: what an app that is gone for good left behind must not hold up everybody else's.
+    async fn source(&mut self, address: &Arc<Address>) -> Option<Arc<Source>> {
         let mut registered = self.sources.registered();
-        let mut give_up = self.clock.sleep(self.unregistered_within);
+        if let Some(source) = self.sources.by_address(address) {
+            return Some(source);
+        }
+        let now = self.clock.now();
+        let until = *self.missing.entry(address.clone()).or_insert(now + self.unregistered_within);
+        let mut give_up = self.clock.sleep(until.since(now).min(self.unregistered_within));
         loop {
-            if let Some(source) = self.sources.by_address(address) {
-                return Some(source);
-            }
             tokio::select! {
                 () = &mut give_up => return None,
                 changed = registered.changed() => changed.ok()?,
+            }
+            if let Some(source) = self.sources.by_address(address) {
+                return Some(source);
             }
         }
     }

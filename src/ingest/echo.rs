@@ -41,6 +41,17 @@ pub struct Echo {
     pub only_if: Option<LegGuard>,
 }
 
+/// What a receipt says of the own sends.
+#[derive(Clone, Debug)]
+pub enum Receipted {
+    /// One of them moves on.
+    Step(Box<LegChange>),
+    /// It says nothing new of them.
+    Nothing,
+    /// No send has this message; one may turn out to be it.
+    Unknown,
+}
+
 /// Knows the own sends. Asked for every message, in order; answers are written with the message in one transaction.
 /// A failed answer is asked for again.
 #[async_trait]
@@ -57,7 +68,7 @@ pub trait EchoBook: fmt::Debug + Send + Sync {
     /// `Storage`, as any storage call.
     async fn own(&self, tenant: &TenantId, app: &App, ids: &[VendorMessageId]) -> Result<HashSet<VendorMessageId>>;
 
-    /// The step of an own send that a receipt proves.
+    /// What a receipt proves of an own send.
     ///
     /// # Errors
     /// `Storage`, as any storage call.
@@ -68,7 +79,7 @@ pub trait EchoBook: fmt::Debug + Send + Sync {
         vendor_id: &VendorMessageId,
         kind: ReceiptKind,
         at: Timestamp,
-    ) -> Result<Option<LegChange>>;
+    ) -> Result<Receipted>;
 }
 
 /// An [`EchoBook`] without sends, for those who only receive.
@@ -92,7 +103,7 @@ impl EchoBook for NoEchoes {
         _: &VendorMessageId,
         _: ReceiptKind,
         _: Timestamp,
-    ) -> Result<Option<LegChange>> {
-        Ok(None)
+    ) -> Result<Receipted> {
+        Ok(Receipted::Nothing)
     }
 }

@@ -14,13 +14,17 @@ mod config;
 mod decode;
 mod digest;
 mod echo;
+mod floors;
 mod health;
 pub mod inbox;
+mod intake;
 mod link;
+mod offsets;
 mod pipeline;
 mod progress;
 mod receive;
 mod record;
+mod reorder;
 mod resolve;
 mod retry;
 mod settle;
@@ -38,7 +42,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use switchboard_contract::storage::Store;
-use switchboard_contract::{Clock, Error, ErrorKind, Provider, ProviderId, Result, TenantId};
+use switchboard_contract::{Clock, Error, ErrorKind, Provider, ProviderId, Result, TenantId, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -46,17 +50,19 @@ use tokio_util::task::TaskTracker;
 
 pub use config::IngestConfig;
 pub use digest::digest;
-pub use echo::{Echo, EchoBook, EchoCandidate, NoEchoes};
+pub use echo::{Echo, EchoBook, EchoCandidate, NoEchoes, Receipted};
 pub use health::WeakIngest;
 pub use receive::{CallbackAnswer, Unread};
 
 use crate::identity::{Identity, Provisioner};
 use aside::Aside;
-use decode::Decoder;
+use decode::{Decoder, Reader};
+use floors::Floors;
 use inbox::{DiskDir, Found, Inbox, InboxDir};
 use pipeline::Line;
 use progress::Progress;
 use record::Address;
+use reorder::Window;
 use resolve::Resolver;
 use retry::Backoff;
 use settle::Settler;
@@ -169,7 +175,7 @@ impl Ingest {
         let core = Core {
             progress: Arc::new(Progress::new(consumed)),
             sources: Arc::default(),
-            resolver: Resolver { identity, echoes },
+            resolver: Resolver { identity, echoes, floors: config.reorders().then(|| Floors::new(store.clone())) },
             paused: watch::Sender::new(false),
             config,
             inbox,
@@ -280,16 +286,19 @@ impl Ingest {
 
 impl Core {
     fn decoder(&self, backoff: Backoff) -> Decoder {
-        Decoder {
+        let (paused, stop) = (self.paused.subscribe(), self.stop.clone());
+        Decoder { reader: self.reader(), backoff, paused, stop }
+    }
+
+    fn reader(&self) -> Reader {
+        Reader {
             inbox: self.inbox.clone(),
             sources: self.sources.clone(),
             clock: self.clock.clone(),
-            backoff,
             batch_bytes: self.config.batch_bytes,
             unregistered_within: self.config.unregistered_within,
-            paused: self.paused.subscribe(),
-            stop: self.stop.clone(),
             addresses: HashMap::new(),
+            missing: HashMap::new(),
         }
     }
 
@@ -306,12 +315,20 @@ impl Core {
             batch_events: self.config.batch_events,
             batch_bytes: self.config.batch_bytes,
             max_waiting: self.config.max_waiting,
+            max_held_bytes: self.config.inbox.capacity_bytes / 2,
             quarantine_items: self.config.quarantine_items,
             progress: self.progress.clone(),
             stop: self.stop.clone(),
             waiting: Waiting::default(),
             settling: JoinSet::new(),
+            window: self
+                .config
+                .reorders()
+                .then(|| Window::new(self.config.reorder_window, self.config.reorder_max_held)),
+            reader: self.reader(),
+            behind: HashMap::new(),
             read_to: consumed,
+            reached: Timestamp(0),
         }
     }
 }

@@ -1,23 +1,24 @@
 //! From decoded callbacks to the journal, in order, whatever the database does meanwhile.
 
-use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use futures::FutureExt as _;
 use serde_json::json;
 use switchboard_contract::storage::{
     Appended, Commit, Committed, InboxMark, LegGuard, QuarantineReason, Quarantined, Store,
 };
-use switchboard_contract::{Clock, Error, ErrorKind, Origin, Result, Topic};
+use switchboard_contract::{Clock, Error, ErrorKind, Origin, Result, TenantId, Timestamp, Topic};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::aside::Aside;
+use super::decode::Reader;
 use super::inbox::Inbox;
+use super::intake::Behind;
 use super::progress::Progress;
 use super::record::Address;
+use super::reorder::Window;
 use super::resolve::{Arrival, Gathered, Resolver};
 use super::retry::{Backoff, Waits, is_transient};
 use super::settle::{Settler, WaitKey};
@@ -42,13 +43,21 @@ pub(super) struct Line {
     pub(super) batch_events: usize,
     pub(super) batch_bytes: usize,
     pub(super) max_waiting: usize,
+    /// So much of the inbox may be held by what was read and waits.
+    pub(super) max_held_bytes: u64,
     pub(super) quarantine_items: u32,
     pub(super) progress: Arc<Progress>,
     pub(super) stop: CancellationToken,
     pub(super) waiting: Waiting,
     pub(super) settling: JoinSet<WaitKey>,
+    pub(super) window: Option<Window>,
+    /// Reads again for tenants that were passed over.
+    pub(super) reader: Reader,
+    pub(super) behind: HashMap<TenantId, Behind>,
     /// Everything before this was read.
     pub(super) read_to: u64,
+    /// When the last of it was received.
+    pub(super) reached: Timestamp,
 }
 
 /// A try to write the first works of a line.
@@ -67,7 +76,7 @@ struct Trouble {
 }
 
 /// Waits between tries of the store.
-struct Tries<'a> {
+pub(super) struct Tries<'a> {
     line: &'a Line,
     waits: Waits,
     failures: u32,
@@ -75,7 +84,7 @@ struct Tries<'a> {
 
 impl Tries<'_> {
     /// Reports a failure and waits before the next try, or until stopped.
-    async fn failed(&mut self, error: &Error) {
+    pub(super) async fn failed(&mut self, error: &Error) {
         self.failures += 1;
         self.line.report(error, self.failures);
         let wait = self.line.clock.sleep(self.waits.next());
@@ -87,38 +96,37 @@ impl Line {
     /// Works until stopped or until the batches end.
     pub(super) async fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
         loop {
-            let room = self.waiting.events() < self.max_waiting;
+            let due = self.due_in();
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
                 Some(settled) = self.settling.join_next() => {
                     // The task itself never panics: what it runs is caught inside it.
                     let Ok(key) = settled else { continue };
-                    let items = self.waiting.take(&key);
-                    self.carry(items.into_iter().map(Work::Event).collect(), 0).await;
+                    self.resume(&key).await;
                 }
-                batch = batches.recv(), if room => match batch {
-                    Some(batch) => {
-                        self.read_to = batch.end;
-                        self.carry(batch.works, batch.records).await;
-                    }
+                () = self.clock.sleep(due.unwrap_or_default()), if due.is_some() => self.release().await,
+                batch = batches.recv() => match batch {
+                    Some(batch) => self.take(batch).await,
                     None => break,
                 },
+                () = std::future::ready(()), if self.may_catch_up() => self.catch_up().await,
             }
+            self.press();
         }
         self.settling.shutdown().await;
     }
 
-    async fn carry(&mut self, works: Vec<Work>, records: u64) {
-        if let Some(first) = works.first() {
+    /// Journals what is ready, and moves the mark as far as it goes.
+    pub(super) async fn finish(&mut self, ready: VecDeque<Work>, records: u64) {
+        if let Some(first) = ready.front() {
             self.progress.working_on(first.parcel().raw.received_at);
         }
-        let ready = self.hold_back(works).await;
         self.journal(ready).await;
         self.progress.read(records);
-        if self.inbox.released() < self.mark(None) && !self.stop.is_cancelled() {
+        if self.inbox.released() < self.mark([].iter()) && !self.stop.is_cancelled() {
             // Nothing was written for it: all of it was skipped, or refused.
-            let mark = self.mark(None);
+            let mark = self.mark([].iter());
             let mut tries = self.tries();
             while !self.stop.is_cancelled() {
                 let commit = Commit { consumed: Some(self.inbox_mark(mark)), ..Commit::default() };
@@ -128,58 +136,6 @@ impl Line {
                 }
             }
         }
-    }
-
-    /// Lets events of unsettled groups wait; gives back the rest, in order.
-    async fn hold_back(&mut self, works: Vec<Work>) -> VecDeque<Work> {
-        let mut ready = VecDeque::with_capacity(works.len());
-        for work in works {
-            let item = match work {
-                Work::Event(item) => item,
-                aside => {
-                    ready.push_back(aside);
-                    continue;
-                }
-            };
-            let Some(key) = WaitKey::of(&item.source, &item.inbound.place) else {
-                ready.push_back(Work::Event(item));
-                continue;
-            };
-            let joins = self.waiting.holds(&key);
-            if !joins && self.is_settled(&item).await {
-                ready.push_back(Work::Event(item));
-                continue;
-            }
-            if !joins {
-                self.settle(key.clone(), &item);
-            }
-            self.waiting.add(key, item);
-        }
-        ready
-    }
-
-    /// Whether this event can be journalled now. When stopped it says yes, as then nothing is journalled any more.
-    async fn is_settled(&self, item: &Item) -> bool {
-        let mut tries = self.tries();
-        while !self.stop.is_cancelled() {
-            match self.settler.settle_now(&item.source, &item.inbound.place).await {
-                Ok(settled) => return settled,
-                // Not the store's fault: let the write find out, which knows what to do.
-                Err(error) if !is_transient(&error) => return true,
-                Err(error) => tries.failed(&error).await,
-            }
-        }
-        true
-    }
-
-    fn settle(&mut self, key: WaitKey, item: &Item) {
-        let (settler, source, place) = (self.settler.clone(), item.source.clone(), item.inbound.place.clone());
-        self.settling.spawn(async move {
-            if AssertUnwindSafe(settler.settle(&source, &place)).catch_unwind().await.is_err() {
-                tracing::error!(provider = %source.alias(), op = "kind_of", "a look-up panicked");
-            }
-            key
-        });
     }
 
     /// Writes everything, retrying for as long as the database fails; returns early only when stopped.
@@ -232,7 +188,9 @@ impl Line {
         if let Some(Work::Aside(parcel, reason)) = works.front() {
             let outcome = self.keep(parcel, *reason).await;
             return match outcome {
-                Ok(()) => Attempt { used: 1, outcome: self.commit(Gathered::default(), &[], works.get(1)).await },
+                Ok(()) => {
+                    Attempt { used: 1, outcome: self.commit(Gathered::default(), &[], works.iter().skip(1)).await }
+                }
                 Err(error) => Attempt { used: 1, outcome: Err(error) },
             };
         }
@@ -258,17 +216,23 @@ impl Line {
             }
             owners.resize(gathered.commit.drafts.len(), item);
         }
-        Attempt { used, outcome: self.commit(gathered, &owners, works.get(used)).await }
+        Attempt { used, outcome: self.commit(gathered, &owners, works.iter().skip(used)).await }
     }
 
-    async fn commit(&self, gathered: Gathered, owners: &[&Item], next: Option<&Work>) -> Result<()> {
-        let mark = self.mark(next);
-        let mut commit = gathered.commit;
+    async fn commit<'a>(
+        &self,
+        gathered: Gathered,
+        owners: &[&Item],
+        rest: impl Iterator<Item = &'a Work>,
+    ) -> Result<()> {
+        let mark = self.mark(rest);
+        let Gathered { mut commit, raised, .. } = gathered;
         commit.consumed = Some(self.inbox_mark(mark));
         let started = std::time::Instant::now();
         let committed = self.store.commit(commit).await?;
         self.progress.appended(started.elapsed(), owners.len());
         self.consumed(mark);
+        self.resolver.raise(raised);
         self.count(&committed, owners);
         Ok(())
     }
@@ -329,10 +293,14 @@ impl Line {
         Ok(())
     }
 
-    /// Up to where everything is journalled once everything before `next` is.
-    fn mark(&self, next: Option<&Work>) -> u64 {
-        let reached = next.map_or(self.read_to, |work| work.parcel().offset);
-        self.waiting.low_water().map_or(reached, |low| low.min(reached))
+    /// Up to where everything is journalled once everything in hand but `rest` is.
+    fn mark<'a>(&self, rest: impl Iterator<Item = &'a Work>) -> u64 {
+        // Not in the order of the inbox: the window has turned some round.
+        let held = rest.map(|work| work.parcel().offset).min();
+        let behind = self.behind.values().map(|behind| behind.from).min();
+        let window = self.window.as_ref().and_then(Window::low_water);
+        let holds = [held, self.waiting.low_water(), behind, window];
+        holds.into_iter().flatten().min().map_or(self.read_to, |low| low.min(self.read_to))
     }
 
     fn inbox_mark(&self, offset: u64) -> InboxMark {
@@ -352,7 +320,7 @@ impl Line {
         self.store.commit(commit).await.is_ok()
     }
 
-    fn tries(&self) -> Tries<'_> {
+    pub(super) fn tries(&self) -> Tries<'_> {
         Tries { line: self, waits: self.backoff.waits(), failures: 0 }
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
 use std::sync::Arc;
 
-use switchboard_contract::storage::{Commit, Draft};
+use switchboard_contract::storage::{Commit, Draft, EarlyReceipt};
 use switchboard_contract::{
     App, ContactChange, ConversationId, Edit, Event, EventData, EventId, EventKey, GroupChange, GroupId, Inbound,
     InboundData, InboundMessage, InboundPlace, Mentions, Message, MessageId, MessageRef, Moderation, Origin, Presence,
@@ -13,7 +13,8 @@ use switchboard_contract::{
 };
 
 use super::digest::digest;
-use super::echo::{Echo, EchoBook, EchoCandidate};
+use super::echo::{Echo, EchoBook, EchoCandidate, Receipted};
+use super::floors::{Floors, Raised};
 use super::source::Source;
 use crate::identity::{Identity, SeenGroup};
 
@@ -22,6 +23,8 @@ use crate::identity::{Identity, SeenGroup};
 pub(super) struct Resolver {
     pub(super) identity: Arc<Identity>,
     pub(super) echoes: Arc<dyn EchoBook>,
+    /// With a reorder window.
+    pub(super) floors: Option<Floors>,
 }
 
 /// Where an event came from.
@@ -44,6 +47,8 @@ pub(super) struct Gathered {
     claims: HashMap<MessageId, VendorMessageId>,
     /// The vendor ids among these events that may be of own sends, once they were [asked for](Resolver::ask).
     own: Option<HashSet<VendorMessageId>>,
+    /// How far conversations have come once it is written.
+    pub(super) raised: Raised,
 }
 
 impl Gathered {
@@ -98,6 +103,13 @@ impl Resolver {
         }
         gathered.own = Some(own);
         Ok(())
+    }
+
+    /// What was gathered is written.
+    pub(super) fn raise(&self, raised: Raised) {
+        if let Some(floors) = &self.floors {
+            floors.raise(raised);
+        }
     }
 
     /// Adds the drafts and changes of one event. Its place must be settled.
@@ -250,8 +262,30 @@ impl One<'_> {
             client_message_id,
             recalled: false,
         });
-        gathered.commit.drafts.push(self.draft(key, conversation.cloned(), data, own));
+        let mut draft = self.draft(key, conversation.cloned(), data, own);
+        draft.event.late |= !own && self.is_behind(message, conversation, gathered).await?;
+        gathered.commit.drafts.push(draft);
         Ok(())
+    }
+
+    /// Whether its conversation has gone on without it, although a window was kept open for it.
+    async fn is_behind(
+        &self,
+        message: &InboundMessage,
+        conversation: Option<&ConversationId>,
+        gathered: &mut Gathered,
+    ) -> Result<bool> {
+        let (Some(floors), Some(conversation), Origin::Callback) =
+            (&self.resolver.floors, conversation, self.arrival.origin)
+        else {
+            return Ok(false);
+        };
+        let stand = (self.inbound.sent_at, self.inbound.sort_key.clone());
+        let behind = floors.is_behind(self.tenant(), conversation, stand, &mut gathered.raised).await?;
+        if behind {
+            tracing::debug!(provider = %self.arrival.source.alias(), vendor_id = %message.id, "later than its window");
+        }
+        Ok(behind)
     }
 
     async fn echo(
@@ -295,7 +329,17 @@ impl One<'_> {
                 if let Some(target) = target {
                     let at = self.inbound.sent_at;
                     let step = self.resolver.echoes.receipt(self.tenant(), self.app(), target, *kind, at).await?;
-                    gathered.commit.changes.extend(step);
+                    match step {
+                        Receipted::Step(step) => gathered.commit.changes.push(*step),
+                        Receipted::Nothing => {}
+                        Receipted::Unknown => gathered.commit.early.push(EarlyReceipt {
+                            tenant: self.tenant().clone(),
+                            app: self.app().clone(),
+                            vendor_id: target.clone(),
+                            kind: *kind,
+                            at: self.arrival.at,
+                        }),
+                    }
                 }
                 EventData::Receipt(Receipt {
                     kind: *kind,

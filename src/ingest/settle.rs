@@ -1,19 +1,22 @@
 //! Unknown groups: bound at first sight, after finding out whether they are rooms and whether we are just making
 //! them ourselves.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use switchboard_contract::storage::Store;
 use switchboard_contract::{
-    App, Clock, ConversationKind, ErrorKind, GroupNaming, InboundPlace, Result, TenantId, Timestamp, VendorGroupId,
+    App, Clock, ConversationKind, ErrorKind, GroupNaming, InboundPlace, Result, TenantId, VendorGroupId,
 };
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::retry::{Backoff, is_transient};
 use super::source::Source;
 use crate::identity::{Identity, Provisioner, SeenGroup};
 
-/// Look-ups at vendors under way at once.
+/// Look-ups of one tenant at its vendors under way at once.
 const PARALLEL: usize = 8;
 
 /// What names a group that has to wait.
@@ -36,6 +39,10 @@ impl WaitKey {
         let (tenant, app) = (source.address.tenant.clone(), source.address.app.clone());
         Some(Self { tenant, app, group: group.clone() })
     }
+
+    pub(super) fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
 }
 
 /// Settles unknown groups.
@@ -47,7 +54,8 @@ pub(super) struct Settler {
     clock: Arc<dyn Clock>,
     backoff: Backoff,
     within: std::time::Duration,
-    slots: Arc<Semaphore>,
+    /// By tenant: nobody waits for another's vendor.
+    slots: Arc<Mutex<HashMap<TenantId, Arc<Semaphore>>>>,
 }
 
 impl Settler {
@@ -59,7 +67,7 @@ impl Settler {
         backoff: Backoff,
         within: std::time::Duration,
     ) -> Self {
-        Self { identity, provisioner, store, clock, backoff, within, slots: Arc::new(Semaphore::new(PARALLEL)) }
+        Self { identity, provisioner, store, clock, backoff, within, slots: Arc::default() }
     }
 
     /// Settles what needs no waiting. `false`: it must wait for [`settle`](Self::settle).
@@ -87,28 +95,33 @@ impl Settler {
         Ok(true)
     }
 
-    /// Settles a place, however long it takes within the bound, by asking if need be. Ends without a result only
-    /// when it is dropped: a store that fails is tried for ever.
-    pub(super) async fn settle(&self, source: &Source, place: &InboundPlace) {
-        let deadline = self.clock.now() + self.within;
+    /// Settles a place, by asking if need be, within the bound or until `hurry` is cancelled. Ends without a result
+    /// only when it is dropped: a store that fails is tried for ever.
+    pub(super) async fn settle(&self, source: &Source, place: &InboundPlace, hurry: &CancellationToken) {
         let (vendor, known_kind) = match place {
             InboundPlace::Group { group, .. } => (group, Some(false)),
             InboundPlace::Room { room } => (room, Some(true)),
             InboundPlace::GroupOrRoom { id } => (id, None),
             _ => return,
         };
+        let mut left = self.clock.sleep(self.within);
         if chosen_by_vendor(source) {
-            let left = self.clock.sleep(self.within);
             tokio::select! {
                 () = self.provisioner.settled(&source.address.app) => {}
-                () = left => {}
+                () = &mut left => left = self.clock.sleep(std::time::Duration::ZERO),
+                () = hurry.cancelled() => {}
             }
         }
         let room = match known_kind {
             Some(room) => room,
             None => match self.known(source, vendor).await {
                 true => return,
-                false => self.ask(source, vendor, deadline).await,
+                false => tokio::select! {
+                    biased;
+                    room = self.ask(source, vendor) => room.unwrap_or_else(|| unsettled(source)),
+                    () = hurry.cancelled() => unsettled(source),
+                    () = left => unsettled(source),
+                },
             },
         };
         let seen = SeenGroup { vendor: vendor.clone(), room };
@@ -125,29 +138,29 @@ impl Settler {
         known.is_ok_and(|known| known.is_some())
     }
 
-    /// Whether it is a room: by the directory, else by the vendor. A group when nobody knows.
-    async fn ask(&self, source: &Source, vendor: &VendorGroupId, deadline: Timestamp) -> bool {
+    /// Whether it is a room: by the directory, else by the vendor, who is asked until he answers. `None` when he
+    /// refuses to say.
+    async fn ask(&self, source: &Source, vendor: &VendorGroupId) -> Option<bool> {
         if let Some(room) = self.defined(source, vendor).await {
-            return room;
+            return Some(room);
         }
-        let Some(groups) = source.provider.groups() else { return false };
+        let Some(groups) = source.provider.groups() else { return Some(false) };
+        let slots = self.slots.lock().entry(source.address.tenant.clone()).or_insert_with(slots).clone();
         // A closed semaphore is impossible: nobody closes it.
-        let _slot = self.slots.acquire().await;
+        let _slot = slots.acquire().await;
         let mut waits = self.backoff.waits();
         loop {
             match groups.kind_of(vendor).await {
-                Ok(kind) => return kind == Some(ConversationKind::Room),
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => return false,
+                Ok(kind) => return Some(kind == Some(ConversationKind::Room)),
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => {
+                    return Some(false);
+                }
+                Err(error) if is_transient(&error) || error.kind() == ErrorKind::Unauthorized => {
+                    self.clock.sleep(waits.next()).await;
+                }
                 Err(error) => {
-                    let wait = waits.next();
-                    let late = self.clock.now() + wait >= deadline;
-                    if late || !(is_transient(&error) || error.kind() == ErrorKind::Unauthorized) {
-                        tracing::warn!(provider = %source.alias(), op = "kind_of", %error, "taken for a group");
-                        let alias = source.alias().as_str().to_owned();
-                        metrics::counter!("switchboard_ingest_unsettled_total", "provider" => alias).increment(1);
-                        return false;
-                    }
-                    self.clock.sleep(wait).await;
+                    tracing::warn!(provider = %source.alias(), op = "kind_of", %error, "the vendor does not say");
+                    return None;
                 }
             }
         }
@@ -168,6 +181,18 @@ impl Settler {
         }
         None
     }
+}
+
+fn slots() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(PARALLEL))
+}
+
+/// Nobody knew in time: what is not known to be a room counts as a group.
+fn unsettled(source: &Source) -> bool {
+    tracing::warn!(provider = %source.alias(), op = "kind_of", "taken for a group");
+    let alias = source.alias().as_str().to_owned();
+    metrics::counter!("switchboard_ingest_unsettled_total", "provider" => alias).increment(1);
+    false
 }
 
 fn chosen_by_vendor(source: &Source) -> bool {

@@ -8,6 +8,8 @@ use serde_json::json;
 use switchboard_contract::storage::{Appended, LegGuard, QuarantineReason};
 use switchboard_contract::{Error, ErrorKind, Inbound, Origin, ProviderId, RawCallback, Result, TenantId, Topic};
 
+use tokio_util::sync::CancellationToken;
+
 use super::Ingest;
 use super::receive::quarantined;
 use super::resolve::{Arrival, Gathered};
@@ -37,9 +39,10 @@ impl Ingest {
         let Some(source) = source else {
             return Err(Error::new(ErrorKind::NotFound, "no such provider").with_provider(alias.clone()));
         };
+        let unhurried = CancellationToken::new();
         for item in &items {
             if !core.settler.settle_now(&source, &item.place).await? {
-                core.settler.settle(&source, &item.place).await;
+                core.settler.settle(&source, &item.place, &unhurried).await;
             }
         }
         let mut answers = Vec::with_capacity(items.len());

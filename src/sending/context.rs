@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -132,11 +132,14 @@ pub(crate) struct Hints {
     pub recheck: bool,
     /// The setup changed, or another app's did.
     pub setup: bool,
+    /// A send was accepted whose receipt may be here already.
+    pub receipts: bool,
 }
 
 impl Hints {
     fn is_empty(&self) -> bool {
-        self.queued.is_empty() && self.moved.is_empty() && self.settled.is_empty() && !self.recheck && !self.setup
+        let quiet = !self.recheck && !self.setup && !self.receipts;
+        quiet && self.queued.is_empty() && self.moved.is_empty() && self.settled.is_empty()
     }
 }
 
@@ -152,6 +155,8 @@ pub(crate) struct AppPost {
     pub open: AtomicU64,
     /// Messages in doubt here, for those who would otherwise decode events in vain.
     pub in_doubt: AtomicUsize,
+    /// Whether there may be receipts that wait for their send to be known.
+    pub early: AtomicBool,
 }
 
 impl AppPost {
@@ -164,6 +169,7 @@ impl AppPost {
             idle: watch::Sender::new(false),
             open: AtomicU64::new(0),
             in_doubt: AtomicUsize::new(0),
+            early: AtomicBool::new(true),
         }
     }
 

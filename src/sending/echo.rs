@@ -1,6 +1,7 @@
 //! The book in which ingest looks up whether a message that came in is the echo of an own send.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
@@ -14,7 +15,7 @@ use super::context::Context;
 use super::metrics;
 use super::own::{Carried, own_key};
 use super::step::{Step, learn_vendor_id, reason};
-use crate::ingest::{Echo, EchoBook, EchoCandidate};
+use crate::ingest::{Echo, EchoBook, EchoCandidate, Receipted};
 
 #[derive(Debug)]
 pub(crate) struct Book {
@@ -51,13 +52,21 @@ impl EchoBook for Book {
         vendor_id: &VendorMessageId,
         kind: ReceiptKind,
         _at: Timestamp,
-    ) -> Result<Option<LegChange>> {
-        let Some(leg) = self.ctx.store.leg_by_vendor_id(tenant, app, vendor_id).await? else { return Ok(None) };
+    ) -> Result<Receipted> {
+        let Some(leg) = self.ctx.store.leg_by_vendor_id(tenant, app, vendor_id).await? else {
+            if let Some(post) = self.ctx.post(app) {
+                post.early.store(true, Ordering::Relaxed);
+            }
+            return Ok(Receipted::Unknown);
+        };
         let to = match kind {
             ReceiptKind::Delivered => SendState::Delivered,
             ReceiptKind::Read => SendState::Read,
         };
-        Ok(leg.state.may_become(to).then(|| Step::received(&leg, to).status_only(&leg, self.ctx.clock.now())))
+        if !leg.state.may_become(to) {
+            return Ok(Receipted::Nothing);
+        }
+        Ok(Receipted::Step(Box::new(Step::received(&leg, to).status_only(&leg, self.ctx.clock.now()))))
     }
 }
 
@@ -138,13 +147,17 @@ impl CommitListener for Watch {
         let Some(ctx) = self.0.upgrade() else { return };
         for entry in entries.iter().filter(|entry| entry.topic == Topic::SendStatus) {
             let Some(post) = entry.app.as_ref().and_then(|app| ctx.post(app)) else { continue };
-            if post.in_doubt.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+            let doubts = post.in_doubt.load(Ordering::Relaxed) > 0;
+            let early = post.early.load(Ordering::Relaxed);
+            if !doubts && !early {
                 continue;
             }
-            if let Ok(StatusEvent { data }) = serde_json::from_slice(&entry.json)
-                && !data.state.is_open()
-            {
+            let Ok(StatusEvent { data }) = serde_json::from_slice(&entry.json) else { continue };
+            if doubts && !data.state.is_open() {
                 post.hint_settled(data.message_id);
+            }
+            if early && data.state == SendState::Accepted {
+                post.hint(|hints| hints.receipts = true);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use switchboard::ingest::{Echo, EchoBook, EchoCandidate};
+use switchboard::ingest::{Echo, EchoBook, EchoCandidate, Receipted};
 use switchboard_contract::storage::{
     Appended, Commit, Draft, Journal as _, LegChange, LegGuard, NewLeg, NewSend, Outbox as _, Recipients, SendPayload,
 };
@@ -66,10 +66,10 @@ impl EchoBook for OneSend {
         vendor_id: &VendorMessageId,
         _: ReceiptKind,
         _: Timestamp,
-    ) -> Result<Option<LegChange>> {
+    ) -> Result<Receipted> {
         let journalled = self.store.find(tenant, app, &EventKey::message(vendor_id)).await?.is_some();
         self.seen_at_receipt.lock().push(journalled);
-        Ok(Some(self.step(tenant, SendState::Accepted, SendState::Read)))
+        Ok(Receipted::Step(Box::new(self.step(tenant, SendState::Accepted, SendState::Read))))
     }
 }
 
@@ -172,8 +172,8 @@ impl EchoBook for Overtaken {
         _: &VendorMessageId,
         _: ReceiptKind,
         _: Timestamp,
-    ) -> Result<Option<LegChange>> {
-        Ok(None)
+    ) -> Result<Receipted> {
+        Ok(Receipted::Nothing)
     }
 }
 

@@ -9,6 +9,8 @@ mod inbox;
 mod pipeline;
 mod provider;
 mod receive;
+mod reorder;
 mod sources;
 mod stage;
 mod store;
+mod tenants;

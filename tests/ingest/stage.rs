@@ -54,25 +54,38 @@ impl Stage {
         config: IngestConfig,
         echoes: Arc<dyn EchoBook>,
     ) -> Result<Self> {
-        let stage = Self::unregistered(disk, store, fake, config, echoes).await?;
-        stage.ingest.register(ALIAS.into(), stage.tenant.clone(), stage.fake.clone());
-        Ok(stage)
+        Self::at(ManualClock::new(NOW), disk, store, fake, config, echoes).await
     }
 
-    pub(crate) async fn register_as(alias: &str, disk: Disk, store: Moody, fake: Arc<Fake>) -> Self {
-        let stage = Self::unregistered(disk, store, fake, config(), Arc::new(NoEchoes)).await.unwrap();
-        stage.ingest.register(alias.into(), stage.tenant.clone(), stage.fake.clone());
-        stage
-    }
-
-    async fn unregistered(
+    /// A stage whose clock goes on where another's ended.
+    pub(crate) async fn at(
+        clock: ManualClock,
         disk: Disk,
         store: Moody,
         fake: Arc<Fake>,
         config: IngestConfig,
         echoes: Arc<dyn EchoBook>,
     ) -> Result<Self> {
+        let stage = Self::unregistered(clock, disk, store, fake, config, echoes).await?;
+        stage.ingest.register(ALIAS.into(), stage.tenant.clone(), stage.fake.clone());
+        Ok(stage)
+    }
+
+    pub(crate) async fn register_as(alias: &str, disk: Disk, store: Moody, fake: Arc<Fake>) -> Self {
         let clock = ManualClock::new(NOW);
+        let stage = Self::unregistered(clock, disk, store, fake, config(), Arc::new(NoEchoes)).await.unwrap();
+        stage.ingest.register(alias.into(), stage.tenant.clone(), stage.fake.clone());
+        stage
+    }
+
+    async fn unregistered(
+        clock: ManualClock,
+        disk: Disk,
+        store: Moody,
+        fake: Arc<Fake>,
+        config: IngestConfig,
+        echoes: Arc<dyn EchoBook>,
+    ) -> Result<Self> {
         let identity = Arc::new(Identity::new(Arc::new(store.clone())));
         let provisioner = Arc::new(Provisioner::new(identity.clone(), Arc::new(store.clone())));
         let ingest = Ingest::open_on(

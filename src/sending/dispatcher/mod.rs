@@ -7,6 +7,7 @@
 mod calls;
 mod outfit;
 mod past;
+mod receipts;
 mod search;
 mod settle;
 
@@ -57,6 +58,8 @@ pub(crate) struct Dispatcher {
     barred: BTreeSet<TenantId>,
     /// Tenants of whom it is not known yet what of theirs the vendor still counts.
     uncharged: BTreeSet<TenantId>,
+    /// Tenants that an earlier life sent for by this app and this one does not; `None` until they are known.
+    strangers: Option<BTreeSet<TenantId>>,
     limits: MessagingLimits,
     queue: Queue,
     quotas: Quotas<ConversationKind>,
@@ -76,6 +79,7 @@ pub(crate) struct Dispatcher {
     store_retry_at: Option<Timestamp>,
     rescan_at: Timestamp,
     reroute_due: bool,
+    receipts_due: bool,
     metrics: AppMetrics,
 }
 
@@ -103,10 +107,12 @@ impl Dispatcher {
             store_retry_at: None,
             rescan_at: ctx.clock.now(),
             reroute_due: false,
+            receipts_due: true,
             metrics: AppMetrics::new(&alias),
             modes: HashMap::new(),
             barred: BTreeSet::new(),
             uncharged: BTreeSet::new(),
+            strangers: None,
             limits,
             alias,
             post,
@@ -158,11 +164,13 @@ impl Dispatcher {
         self.search();
         self.dispatch();
         self.settle().await;
+        self.take_receipts().await;
         self.publish();
     }
 
     async fn take_hints(&mut self) {
-        let Hints { queued, moved, settled, recheck, setup } = self.post.take_hints();
+        let Hints { queued, moved, settled, recheck, setup, receipts } = self.post.take_hints();
+        self.receipts_due |= receipts;
         queued.iter().for_each(|tenant| self.queue.wake(tenant, false));
         let now = self.ctx.clock.now();
         // Read again in order: what came over is older than what waits here.
@@ -198,7 +206,8 @@ impl Dispatcher {
         self.limits = setup.provider.messaging().limits();
         for (tenant, (_, mode)) in &setup.tenants {
             self.queue.admit(tenant);
-            if self.modes.insert(tenant.clone(), *mode).is_none() {
+            let charged = self.strangers.as_ref().is_some_and(|strangers| strangers.contains(tenant));
+            if self.modes.insert(tenant.clone(), *mode).is_none() && !charged {
                 self.uncharged.insert(tenant.clone());
             }
         }
@@ -252,6 +261,9 @@ impl Dispatcher {
         match self.ctx.store.open_count(&self.post.app).await {
             Ok(open) => self.post.open.store(open, Ordering::Relaxed),
             Err(error) => self.store_failed("count", &error),
+        }
+        if let Err(error) = self.rescan_receipts().await {
+            self.store_failed("rescan_receipts", &error);
         }
     }
 

@@ -1,9 +1,10 @@
 //! What the vendor still counts of calls that an earlier life of this process made.
 //!
 //! A step to `dispatched` is journalled before its call leaves, so the last stretch of the journal tells what is in
-//! the vendor's windows, even after a kill. A tenant sends nothing before its stretch has been read.
+//! the vendor's windows, even after a kill. Nothing is sent before the stretches of all have been read who sent by this
+//! app, those included for whom it is no longer served.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use switchboard_contract::{
@@ -37,6 +38,20 @@ struct Crew {
 impl Dispatcher {
     /// Charges the quotas with what tenants sent before this dispatcher was there.
     pub(super) async fn charge_past(&mut self) {
+        if self.strangers.is_none() {
+            if self.store_is_down(self.ctx.clock.now()) {
+                return;
+            }
+            match self.ctx.store.served(&self.post.app).await {
+                Ok(served) => {
+                    let others = served.into_iter().map(|(tenant, _)| tenant);
+                    let strangers: BTreeSet<TenantId> = others.filter(|one| !self.modes.contains_key(one)).collect();
+                    self.uncharged.extend(strangers.iter().cloned());
+                    self.strangers = Some(strangers);
+                }
+                Err(error) => return self.store_failed("charge_past", &error),
+            }
+        }
         while let Some(tenant) = self.uncharged.first().cloned() {
             if self.store_is_down(self.ctx.clock.now()) {
                 return;

@@ -86,6 +86,7 @@ impl Dispatcher {
             SendState::InDoubt => self.take_doubt(leg),
             SendState::Accepted => {
                 self.metrics.accepted(now.since(leg.send.created_at));
+                self.receipts_due |= leg.vendor_id.is_some() && self.post.early.load(Ordering::Relaxed);
                 self.close(&leg);
             }
             _ => self.close(&leg),

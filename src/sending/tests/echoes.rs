@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use switchboard_contract::storage::{Appended, LegChange, Outbox, Store};
+use switchboard_contract::storage::{Appended, Outbox, Store};
 use switchboard_contract::*;
 
 use super::vendor::{Act, Manner, inbound};
 use super::world::{World, config, tenant};
 use crate::identity::{Identity, Provisioner};
 use crate::ingest::inbox::InboxConfig;
-use crate::ingest::{Echo, EchoBook, EchoCandidate, Ingest, IngestConfig};
+use crate::ingest::{Echo, EchoBook, EchoCandidate, Ingest, IngestConfig, Receipted};
 use crate::sending::{Outgoing, To};
 use crate::store::memory::MemoryStore;
 
@@ -45,7 +45,7 @@ impl EchoBook for Slow {
         vendor_id: &VendorMessageId,
         kind: ReceiptKind,
         at: Timestamp,
-    ) -> Result<Option<LegChange>> {
+    ) -> Result<Receipted> {
         self.book.receipt(tenant, app, vendor_id, kind, at).await
     }
 }
@@ -78,7 +78,7 @@ async fn i05_a_reply_processed_while_its_echo_is_taken_in_leaves_one_message() {
     }
 }
 
-async fn ingest(world: &World, path: &std::path::Path, book: Arc<dyn EchoBook>) -> Ingest {
+pub(super) async fn ingest(world: &World, path: &std::path::Path, book: Arc<dyn EchoBook>) -> Ingest {
     let store: Arc<dyn Store> = Arc::new(world.store.clone());
     let identity = Arc::new(Identity::new(Arc::clone(&store)));
     let provisioner = Arc::new(Provisioner::new(Arc::clone(&identity), Arc::clone(&store)));

@@ -8,6 +8,7 @@ mod echoes;
 mod evidence;
 mod order;
 mod pace;
+mod receipts;
 mod redrive;
 mod restart;
 mod swap;

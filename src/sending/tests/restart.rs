@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use switchboard_contract::storage::RepairWindows as _;
 use switchboard_contract::*;
 
 use super::vendor::{Act, Manner};
@@ -90,4 +91,29 @@ async fn only_what_still_counts_is_charged() {
     assert!(world.clock.now().since(began) < Duration::from_secs(1), "nothing had to wait");
     assert!(world.clock.now().since(START) < Duration::from_secs(63));
     assert_eq!(world.sending.status(&tenant(), MessageId::generate()).await.unwrap(), None);
+}
+
+/// The app sent for another tenant before: the vendor counts what it counted.
+#[tokio::test(start_paused = true)]
+async fn calls_for_a_tenant_no_longer_served_still_count() {
+    let (world, vendor) = World::with(Manner { quotas: minute(Some(10), None), ..Manner::default() }, config()).await;
+    world.store.set_alive(&tenant(), vendor.app(), world.clock.now()).await.unwrap();
+    for n in 0..10 {
+        world.send(&vendor, Outgoing::text("alice", To::user(format!("u{n}")), "hi")).await;
+    }
+    world.sending.idle().await;
+    world.clock.sleep(Duration::from_secs(20)).await;
+    let World { clock, store, sending } = world;
+    drop(sending);
+    let world = World::open(clock, store, config()).await;
+    let (now_served, began) = (TenantId::from("next"), world.clock.now());
+    world.sending.register("app".into(), now_served.clone(), vendor.clone(), AppMode::Active);
+    for n in 0..3 {
+        let outgoing = Outgoing::text("zoe", To::user(format!("z{n}")), "hi");
+        world.sending.send(&now_served, vendor.app(), outgoing).await.unwrap();
+    }
+    world.sending.idle().await;
+    assert_eq!((vendor.rate_errors(), vendor.calls().len()), (0, 13));
+    let took = world.clock.now().since(began);
+    assert!(took > Duration::from_secs(39) && took < Duration::from_secs(43), "{took:?}");
 }

@@ -280,7 +280,7 @@ fn echoed(tenant: &TenantId, app: &App, carried: &Carried, echo: Option<Echo>, n
     };
     let (change, only_if) = echo.map(|echo| (echo.change, echo.only_if)).unwrap_or_default();
     let (changes, only_if) = (change.into_iter().collect(), only_if.into_iter().collect());
-    Commit { only_if, drafts: vec![draft], changes, consumed: None }
+    Commit { only_if, drafts: vec![draft], changes, ..Commit::default() }
 }
 
 pub(super) fn inbound(carried: &Carried) -> Inbound {
