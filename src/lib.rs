@@ -38,6 +38,7 @@ pub mod identity;
 pub mod ingest;
 mod notices;
 pub mod reconcile;
+pub mod retention;
 pub mod sending;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;

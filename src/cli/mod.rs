@@ -21,9 +21,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use switchboard_contract::{Error, ErrorKind};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::config::{LogConfig, LogFormat};
 
@@ -126,10 +126,27 @@ async fn run(command: Command) -> Result<(), Error> {
     }
 }
 
+/// What is logged, while the program runs.
+#[derive(Debug)]
+pub(crate) struct LogLevel(reload::Handle<EnvFilter, Registry>);
+
+impl LogLevel {
+    /// Logs by these levels from now on.
+    pub(crate) fn set(&self, level: &str) -> Result<(), Error> {
+        let filter = filter(level)?;
+        tracing::info!(level, "the log level changes");
+        self.0.reload(filter).map_err(|error| Error::new(ErrorKind::Internal, "the log is gone").with_source(error))
+    }
+}
+
+fn filter(level: &str) -> Result<EnvFilter, Error> {
+    EnvFilter::try_new(level)
+        .map_err(|error| Error::new(ErrorKind::Config, format!("log.level: {error}")).with_source(error))
+}
+
 /// Chooses where logs go: standard error, so that standard output stays what was asked for.
-pub(crate) fn start_logging(log: &LogConfig) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(&log.level)
-        .map_err(|error| Error::new(ErrorKind::Config, format!("log.level: {error}")).with_source(error))?;
+pub(crate) fn start_logging(log: &LogConfig) -> Result<LogLevel, Error> {
+    let (filter, level) = reload::Layer::new(filter(&log.level)?);
     let registry = tracing_subscriber::registry().with(filter);
     let layer =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
@@ -137,7 +154,8 @@ pub(crate) fn start_logging(log: &LogConfig) -> Result<(), Error> {
         LogFormat::Text => registry.with(layer.with_target(false)).try_init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
     };
-    started.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+    started.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+    Ok(LogLevel(level))
 }
 
 /// Waits for SIGTERM or Ctrl-C.

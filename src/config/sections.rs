@@ -14,6 +14,7 @@ use crate::history::HistoryConfig;
 use crate::hub::HubConfig;
 use crate::ingest::IngestConfig;
 use crate::reconcile::ReconcileConfig;
+use crate::retention::RetentionConfig;
 use crate::sending::SendingConfig;
 
 /// All settings.
@@ -34,6 +35,8 @@ pub struct Config {
     pub history: HistoryConfig,
     /// Catching up after we were away.
     pub catchup: CatchupConfig,
+    /// How long events are kept.
+    pub retention: RetentionConfig,
     /// Subscriptions.
     pub hub: HubConfig,
     /// The way out.

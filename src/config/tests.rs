@@ -40,6 +40,43 @@ fn the_commented_defaults_are_what_no_file_means() {
     assert_eq!(shown(Config::parse(DEFAULT_FILE).unwrap()), shown(Config::parse("").unwrap()));
 }
 
+/// As far as sections can be written out; a setting without a default stands there as a comment.
+#[test]
+fn the_commented_defaults_name_every_setting() {
+    let shown = |value: serde_json::Result<serde_json::Value>| value.unwrap();
+    let config = Config::default();
+    let sections = [
+        ("ingest", shown(serde_json::to_value(&config.ingest))),
+        ("reconcile", shown(serde_json::to_value(&config.reconcile))),
+        ("catchup", shown(serde_json::to_value(&config.catchup))),
+        ("history", shown(serde_json::to_value(&config.history))),
+        ("retention", shown(serde_json::to_value(&config.retention))),
+    ];
+    for (section, value) in sections {
+        let text = DEFAULT_FILE.split(&format!("\n[{section}]")).nth(1).unwrap();
+        for key in value.as_object().unwrap().keys() {
+            let here = text.split("\n\n").next().unwrap().contains(key.as_str());
+            let elsewhere = DEFAULT_FILE.contains(&format!("[{section}.{key}]"));
+            assert!(here || elsewhere, "{section}.{key} is not in default.toml");
+        }
+    }
+}
+
+#[test]
+fn retention_and_the_window_are_checked() {
+    let retention = "[retention]\nkeep = \"2d\"\nevery = \"10m\"\n[ingest]\nreorder_window = \"5m\"\n";
+    assert_eq!(
+        faults(retention),
+        [(Some(2), "retention.keep".to_owned()), (Some(5), "ingest.reorder_window".to_owned())]
+    );
+    let brief = "[retention]\nkeep = \"forever\"\n[retention.keep_for]\nacme = \"1h\"\n";
+    assert_eq!(faults(brief), [(Some(4), "retention.keep_for.acme".to_owned())]);
+    assert_eq!(faults("[retention]\nkeep = \"soon\"\n"), [(Some(2), "retention.keep".to_owned())]);
+    let fine =
+        "[retention]\nkeep = \"90d\"\n[retention.keep_for]\nacme = \"forever\"\n[ingest]\nreorder_window = \"2s\"\n";
+    Config::parse(fine).unwrap();
+}
+
 #[test]
 fn every_fault_is_reported_at_once_with_its_line() {
     let text = r#"[server]

@@ -47,7 +47,15 @@ fn parts(config: &Config, faults: &mut Vec<ConfigFault>) {
             faults.push(ConfigFault::new(format!("hub.{name}"), problem));
         }
     }
-    for outcome in [config.ingest.check(), config.ingest.inbox.check(), config.sending.validate()] {
+    for outcome in [
+        config.ingest.check(),
+        config.ingest.inbox.check(),
+        config.sending.validate(),
+        config.reconcile.check(),
+        config.history.check(),
+        config.catchup.check(),
+        config.retention.check(config.history.tiers.recent),
+    ] {
         if let Err(error) = outcome {
             faults.extend(told(error.message()));
         }

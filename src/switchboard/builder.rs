@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use switchboard_contract::storage::{Archive, Store};
 use switchboard_contract::{
-    App, Clock, ConversationKind, Error, ErrorKind, Inbound, Origin, Provider, ProviderId, Result, TenantId,
+    App, Clock, ConversationKind, Error, ErrorKind, Inbound, Origin, Provider, ProviderId, Result, TenantId, Timestamp,
 };
 
 use super::providers::{Providers, Registered};
@@ -18,6 +19,7 @@ use crate::hub::Hub;
 use crate::identity::{Identity, Provisioner};
 use crate::ingest::{Ingest, WeakIngest};
 use crate::reconcile::Reconciler;
+use crate::retention::Retention;
 use crate::sending::{AppMode, EvidenceSink, Sending};
 
 /// Collects the parts of an engine.
@@ -102,12 +104,18 @@ impl Builder {
             clock.clone(),
         )
         .await?;
+        let sign_of_life = config.catchup.sign_of_life;
         let reconciler = Reconciler::open(config.reconcile, store.clone(), ingest.downgrade(), clock.clone())?;
         let catchup =
             Catchup::open(config.catchup, store.clone(), identity.clone(), ingest.downgrade(), clock.clone())?;
+        let recent = history.tiers.recent;
+        let retention = Retention::open(config.retention, recent, hub.clone(), store.clone(), clock.clone())?;
         sending.set_evidence_sink(Arc::new(Evidence(ingest.downgrade())));
 
         for (alias, one) in providers.iter() {
+            if let Some(ended) = earlier_life(&store, one.provider.app(), sign_of_life, clock.now()).await? {
+                one.provider.charge_earlier(ended);
+            }
             hub.register(alias.clone(), one.provider.app().clone());
             ingest.register(alias.clone(), one.tenant.clone(), one.provider.clone());
             let mode = if one.receive_only { AppMode::ReceiveOnly } else { AppMode::Active };
@@ -128,12 +136,25 @@ impl Builder {
                 ingest,
                 reconciler,
                 catchup,
+                retention,
                 history,
                 sending,
                 providers,
             }),
         })
     }
+}
+
+/// Until when another life of this process may have called an app's vendor; `None` when there was none.
+async fn earlier_life(
+    store: &Arc<dyn Store>,
+    app: &App,
+    sign_of_life: Duration,
+    now: Timestamp,
+) -> Result<Option<Timestamp>> {
+    let served = store.served(app).await?;
+    let last = served.into_iter().map(|(_, at)| at).max();
+    Ok(last.map(|at| (at + sign_of_life).min(now)))
 }
 
 /// Hands what is found in a vendor's history to the way in, which in turn asks the way out about echoes: one of the two

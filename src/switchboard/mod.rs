@@ -28,6 +28,7 @@ use crate::hub::{Hub, Subscription};
 use crate::identity::{Identity, Provisioner};
 use crate::ingest::{CallbackAnswer, Ingest};
 use crate::reconcile::Reconciler;
+use crate::retention::Retention;
 use crate::sending::{Outgoing, RedriveRisk, SendReceipt, SendView, Sending};
 use providers::Providers;
 
@@ -48,6 +49,7 @@ struct Inner {
     ingest: Ingest,
     reconciler: Reconciler,
     catchup: Catchup,
+    retention: Retention,
     history: HistoryConfig,
     sending: Sending,
     providers: Providers,
@@ -130,6 +132,11 @@ impl Switchboard {
         &self.inner.catchup
     }
 
+    /// Removing what is old and acknowledged.
+    pub fn retention(&self) -> &Retention {
+        &self.inner.retention
+    }
+
     /// The identity map.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.inner.identity
@@ -175,6 +182,7 @@ impl Switchboard {
     /// The first failure of a part; the others are stopped all the same.
     pub async fn shutdown(&self) -> Result<()> {
         let stopped = [
+            self.inner.retention.shutdown().await,
             self.inner.catchup.shutdown().await,
             self.inner.reconciler.shutdown().await,
             self.inner.ingest.clone().shutdown().await,

@@ -174,6 +174,27 @@ async fn serve_ends_with_0_when_asked_to_and_with_1_when_it_cannot_start() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_level_changes_while_it_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut sidecar = Sidecar::start(directory.path(), &format!("{SMALL}{}", Vendors::nowhere()));
+    let file = directory.path().join("switchboard.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let set = |level: &str| {
+        std::fs::write(&file, text.replace("level = \"info\"", &format!("level = \"{level}\""))).unwrap();
+        sidecar.hang_up();
+    };
+    set("info,switchboard=debug");
+    until("it says so", async || sidecar.log.text().contains("level=\"info,switchboard=debug\"")).await;
+    std::fs::write(&file, "[log").unwrap();
+    sidecar.hang_up();
+    until("a file that is none changes nothing", async || sidecar.log.text().contains("stays as it is")).await;
+    set("error");
+    until("it says so, for the last time", async || sidecar.log.text().contains("level=\"error\"")).await;
+    assert_eq!(sidecar.terminate().code(), Some(0));
+    assert!(!sidecar.log.text().contains("stopping"), "{}", sidecar.log.text());
+}
+
 #[test]
 fn the_demo_tells_its_story() {
     let directory = tempfile::tempdir().unwrap();

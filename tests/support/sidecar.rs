@@ -138,6 +138,12 @@ impl Sidecar {
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 
+    /// Sends SIGHUP and returns at once.
+    pub fn hang_up(&self) {
+        let pid = self.child.0.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    }
+
     /// Waits for its end; the log is whole then.
     pub fn ended(&mut self, within: Duration) -> ExitStatus {
         let Some(status) = self.child.wait(within) else {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use switchboard_contract::{
     App, CallbackCodec, Clock, GroupNaming, Groups, HistoryFiles, Messaging, Naming, Provider, Result, Roaming,
-    Spelling, Users,
+    Spelling, Timestamp, Users,
 };
 use switchboard_outbound::{Method, Outbound, VendorCall, path_segment};
 
@@ -112,6 +112,10 @@ impl Provider for Huanxin {
 
     fn naming(&self) -> Naming {
         Naming { users: USERS, groups: GroupNaming::Vendor, rooms: GroupNaming::Vendor }
+    }
+
+    fn charge_earlier(&self, ended: Timestamp) {
+        self.outbound.charge_earlier(ended, &group::KNOWN);
     }
 
     async fn probe(&self) -> Result<()> {

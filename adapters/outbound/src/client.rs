@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use switchboard_contract::{App, Clock, Error, Result};
+use switchboard_contract::{App, Clock, Error, Result, Timestamp};
 use tokio::time::Instant;
 use tower::ServiceExt;
 use tower::retry::Retry;
@@ -31,6 +31,7 @@ pub struct Outbound {
 struct Shared {
     config: OutboundConfig,
     clock: Arc<dyn Clock>,
+    limiter: Arc<Limiter>,
     labels: Labels,
     policy: RetryPolicy,
     files: reqwest::Client,
@@ -90,15 +91,15 @@ impl OutboundBuilder {
         let sign = Sign { inner: send };
         let classify = Classify { inner: sign, classifier, clock: clock.clone(), labels: labels.clone() };
         let attempt = AttemptTimeout { inner: classify, limit: config.attempt_timeout };
-        let limit = Limit { inner: attempt, limiter, labels: labels.clone() };
+        let limit = Limit { inner: attempt, limiter: limiter.clone(), labels: labels.clone() };
         let failover = Failover { inner: limit, domains, clock: clock.clone(), labels: labels.clone() };
         let retry = Retry::new(policy.clone(), failover);
         let deadline = Deadline { inner: retry };
-        let measure = Measure { inner: deadline, labels: labels.clone() };
+        let measure = Measure { inner: deadline, labels: labels.clone(), clock: clock.clone() };
 
         let files = build(&config, false)?;
         let stack = BoxCloneSyncService::new(measure);
-        Ok(Outbound { shared: Arc::new(Shared { config, clock, labels, policy, files, stack }), signer })
+        Ok(Outbound { shared: Arc::new(Shared { config, clock, limiter, labels, policy, files, stack }), signer })
     }
 }
 
@@ -144,6 +145,12 @@ impl Outbound {
             signed: http::HeaderMap::new(),
         };
         self.shared.stack.clone().oneshot(ticket).await
+    }
+
+    /// Another process, such as an earlier life of this one, may have made calls until `ended`: every quota but those
+    /// of the groups in `except` counts as used up by them.
+    pub fn charge_earlier(&self, ended: Timestamp, except: &[&str]) {
+        self.shared.limiter.charge(ended, except);
     }
 
     /// The settings.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::HeaderMap;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
 use switchboard_contract::{Error, ErrorKind, Result, Retry, Timestamp};
 
 use crate::call::{VendorCall, VendorReply};
@@ -75,6 +75,15 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     Some(Timestamp(at.as_millisecond()).since(now))
 }
 
+/// How far the vendor's clock is ahead of ours (negative: behind), in seconds, by the `Date` of its answer: right to a
+/// second.
+pub(crate) fn clock_skew(headers: &HeaderMap, now: Timestamp) -> Option<f64> {
+    let text = headers.get(DATE)?.to_str().ok()?;
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    // The second it names has half passed, on average.
+    Some((date.as_millisecond() + 500 - now.0) as f64 / 1000.0)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -95,6 +104,19 @@ mod tests {
         assert_eq!(read("Fri, 20 Nov 2026 18:40:30 GMT"), Some(Duration::from_secs(30)));
         assert_eq!(read("Fri, 20 Nov 2026 18:39:30 GMT"), Some(Duration::ZERO));
         assert_eq!(read("soon"), None);
+    }
+
+    #[test]
+    fn the_vendors_clock_is_read_from_its_answer() {
+        let read = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(DATE, HeaderValue::from_static(text));
+            clock_skew(&headers, Timestamp(1_795_200_000_500))
+        };
+        assert_eq!(read("Fri, 20 Nov 2026 18:47:00 GMT"), Some(420.0));
+        assert_eq!(read("Fri, 20 Nov 2026 18:39:30 GMT"), Some(-30.0));
+        assert_eq!(read("now"), None);
+        assert_eq!(clock_skew(&HeaderMap::new(), Timestamp(0)), None);
     }
 
     #[test]

@@ -92,6 +92,18 @@ impl Limiter {
         }
     }
 
+    /// Every group but `except` counts as used up by calls made until `ended`, which may be those of another process.
+    pub(crate) fn charge(&self, ended: Timestamp, except: &[&str]) {
+        for (name, group) in &self.groups {
+            if except.contains(name) {
+                continue;
+            }
+            let mut state = group.windows.lock();
+            let longest = state.windows.iter().map(|window| window.per).max().unwrap_or_default();
+            state.paused_until = state.paused_until.max(Some(ended + longest));
+        }
+    }
+
     /// The vendor asked for a wait: the whole group stays away that long.
     pub(crate) fn pause(&self, group: &str, wait: Duration) {
         if let Some(group) = self.groups.get(group) {
@@ -206,6 +218,34 @@ mod tests {
         assert_eq!(state.try_spend(Timestamp(1_000_000), 1), Ok(()));
         assert_eq!(state.try_spend(Timestamp(5_000), 1), Err(Duration::from_secs(1)));
         assert_eq!(state.try_spend(Timestamp(6_000), 1), Ok(()));
+    }
+
+    /// It stands still.
+    #[derive(Debug)]
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp(10_000)
+        }
+
+        fn sleep(&self, _: Duration) -> switchboard_contract::Sleep {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[test]
+    fn calls_of_an_earlier_life_count_for_as_long_as_the_vendor_counts_them() {
+        let quota = |calls, seconds| Quota { calls: Some(calls), units: None, per: Duration::from_secs(seconds) };
+        let quotas =
+            Quotas::new().with("files", quota(10, 60)).with("recall", quota(100, 1)).with("send", quota(1, 60));
+        let limiter = Limiter::new(&quotas, 1.0, Arc::new(Still));
+        limiter.charge(Timestamp(9_500), &["send"]);
+        let spend = |group: &str, at: i64| limiter.groups[group].windows.lock().try_spend(Timestamp(at), 1);
+        assert_eq!(spend("files", 10_000), Err(Duration::from_millis(59_500)));
+        assert_eq!(spend("recall", 10_000), Err(Duration::from_millis(500)));
+        assert_eq!(spend("send", 10_000), Ok(()), "what is known need not be guessed");
+        assert_eq!((spend("files", 69_500), spend("recall", 10_500)), (Ok(()), Ok(())));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use switchboard_contract::{
     App, CallbackCodec, GroupNaming, Groups, HistoryFiles, Messaging, Naming, Provider, Result, Roaming, Spelling,
-    Users,
+    Timestamp, Users,
 };
 use switchboard_outbound::{CallBody, Method, Outbound, VendorCall, VendorReply};
 
@@ -87,6 +87,10 @@ impl Provider for RongCloud {
 
     fn naming(&self) -> Naming {
         Naming { users: SPELLING, groups: GroupNaming::Business(SPELLING), rooms: GroupNaming::Business(SPELLING) }
+    }
+
+    fn charge_earlier(&self, ended: Timestamp) {
+        self.inner.outbound.charge_earlier(ended, &group::KNOWN);
     }
 
     async fn probe(&self) -> Result<()> {

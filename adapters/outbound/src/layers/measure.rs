@@ -1,16 +1,20 @@
 //! The outermost layer: one span for the whole call, its latency and its error.
 
-use switchboard_contract::{Error, ErrorKind};
+use std::sync::Arc;
+
+use switchboard_contract::{Clock, Error, ErrorKind};
 use tower::{Service, ServiceExt};
 use tracing::Instrument;
 
 use super::{Labels, Ticket, outcome, service};
 use crate::call::VendorReply;
+use crate::parts::clock_skew;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Measure<S> {
     pub(crate) inner: S,
     pub(crate) labels: Labels,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 service!(Measure);
@@ -33,6 +37,9 @@ where
         .record(took.as_secs_f64());
         match result {
             Ok(mut reply) => {
+                if let Some(skew) = clock_skew(&reply.headers, self.clock.now()) {
+                    metrics::gauge!("switchboard_vendor_clock_skew_seconds", self.labels.app_only().to_vec()).set(skew);
+                }
                 reply.took = took;
                 Ok(reply)
             }

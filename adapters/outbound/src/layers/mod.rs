@@ -127,6 +127,11 @@ impl Labels {
         [self.vendor(), self.app(), metrics::Label::new("group", group)]
     }
 
+    /// Labels of the app alone.
+    pub(crate) fn app_only(&self) -> [metrics::Label; 2] {
+        [self.vendor(), self.app()]
+    }
+
     fn vendor(&self) -> metrics::Label {
         metrics::Label::new("vendor", self.vendor.clone())
     }
