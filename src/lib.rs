@@ -40,6 +40,7 @@ pub mod identity;
 pub mod ingest;
 mod notices;
 pub mod reconcile;
+pub mod recovery;
 pub mod retention;
 pub mod sending;
 #[cfg(feature = "sidecar")]
@@ -59,5 +60,6 @@ pub use self::history::Tier;
 pub use self::hub::{Delivery, Subscription};
 pub use self::sending::{Outgoing, To};
 pub use self::switchboard::{
-    Builder, HistorySpan, ProviderPlan, ProviderView, PulledPart, Subscriber, Switchboard, Tenant, Trace,
+    Builder, DeadLetter, DeadLetterFilter, DeadLetterPage, HistorySpan, LettersDone, ProviderPlan, ProviderView,
+    PulledPart, RefusedLetter, Subscriber, Switchboard, Tenant, Trace,
 };

@@ -9,6 +9,7 @@
 
 mod config;
 mod conversation;
+mod later;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -32,7 +33,9 @@ use crate::identity::Identity;
 use crate::ingest::WeakIngest;
 use crate::notices::Notices;
 use crate::reconcile;
+use crate::recovery::{AppHealth, RecoveryConfig};
 use conversation::Puller;
+use later::Later;
 use walk::{Bell, Walker};
 
 /// Where a provider stands.
@@ -52,6 +55,7 @@ pub struct Catchup(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: CatchupConfig,
+    recovery: RecoveryConfig,
     store: Arc<dyn Store>,
     identity: Arc<Identity>,
     ingest: WeakIngest,
@@ -69,6 +73,7 @@ struct Registered {
     bell: Arc<Bell>,
     state: watch::Receiver<ProviderState>,
     puller: Puller,
+    later: Arc<Later>,
 }
 
 impl Catchup {
@@ -78,23 +83,32 @@ impl Catchup {
     /// `Config` for settings that make no sense.
     pub fn open(
         config: CatchupConfig,
+        recovery: RecoveryConfig,
         store: Arc<dyn Store>,
         identity: Arc<Identity>,
         ingest: WeakIngest,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         config.check()?;
+        recovery.check()?;
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
         let (apps, tasks) = (Mutex::default(), TaskTracker::new());
-        Ok(Self(Arc::new(Inner { config, store, identity, ingest, clock, apps, tasks, stop, _stop: guard })))
+        Ok(Self(Arc::new(Inner { config, recovery, store, identity, ingest, clock, apps, tasks, stop, _stop: guard })))
     }
 
-    /// Starts the walk of this provider's app.
+    /// Starts the walk of this provider's app, and goes on with the queries that wait for a retry. Where `health` tells
+    /// that the app can be reached again, they wait no longer.
     ///
     /// # Errors
     /// `Storage`.
-    pub async fn register(&self, alias: ProviderId, tenant: TenantId, provider: Arc<dyn Provider>) -> Result<()> {
+    pub async fn register(
+        &self,
+        alias: ProviderId,
+        tenant: TenantId,
+        provider: Arc<dyn Provider>,
+        health: Option<watch::Receiver<AppHealth>>,
+    ) -> Result<()> {
         let inner = &self.0;
         let app = provider.app().clone();
         let began = reconcile::began(&inner.store, &inner.clock, &tenant, &app).await? - inner.config.clock_margin;
@@ -108,6 +122,7 @@ impl Catchup {
             max_pages: inner.config.max_pages,
             began,
         };
+        let later = Arc::new(Later::new(app.clone(), puller.clone(), inner.clock.clone(), inner.recovery.clone()));
         let (state, seen) = watch::channel(ProviderState::CatchingUp);
         let bell = Arc::new(Bell::default());
         let walker = Walker {
@@ -119,10 +134,13 @@ impl Catchup {
             config: inner.config.clone(),
             bell: bell.clone(),
             state,
+            later: later.clone(),
         };
         let stop = inner.stop.clone();
         inner.tasks.spawn(async move { stop.run_until_cancelled(walker.run()).await });
-        inner.apps.lock().insert(alias, Registered { tenant, app, bell, state: seen, puller });
+        let (stop, again) = (inner.stop.clone(), Arc::clone(&later));
+        inner.tasks.spawn(async move { stop.run_until_cancelled(again.run(health)).await });
+        inner.apps.lock().insert(alias, Registered { tenant, app, bell, state: seen, puller, later });
         Ok(())
     }
 
@@ -142,6 +160,21 @@ impl Catchup {
     ) -> Result<Pulled> {
         let puller = Puller { max_pages, ..self.of(tenant, alias)?.puller };
         puller.pull(conversation, since, until).await
+    }
+
+    /// As [`pull`](Self::pull), but later: durable when this returns, over restarts, tried again when it fails, and a dead
+    /// letter in the end. Of one conversation at most one such pull waits; it takes along whatever else is asked for.
+    ///
+    /// # Errors
+    /// `NotFound` for a provider this tenant does not have; `Storage`.
+    pub async fn pull_later(
+        &self,
+        tenant: &TenantId,
+        alias: &ProviderId,
+        conversation: &ConversationId,
+        span: (Timestamp, Timestamp),
+    ) -> Result<()> {
+        self.of(tenant, alias)?.later.put(conversation, span, None).await
     }
 
     /// Asks for a walk from `since` on, because of `cause`: a stable lower-case word. Any number of calls leave at

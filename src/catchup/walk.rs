@@ -1,6 +1,6 @@
 //! The task of one app: the walk after we were away, signs of life, and the windows that files still have to fill.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,12 +9,14 @@ use metrics::counter;
 use parking_lot::Mutex;
 use serde_json::json;
 use switchboard_contract::storage::{CoverageState, RepairWindow};
-use switchboard_contract::{App, Clock, ConversationId, ErrorKind, Result, Timestamp, Topic};
+use switchboard_contract::{App, Clock, ConversationId, Error, ErrorKind, Result, Timestamp, Topic};
 use tokio::sync::{Notify, watch};
 
 use super::conversation::Puller;
+use super::later::Later;
 use super::{CatchupConfig, ProviderState};
 use crate::notices::Notices;
+use crate::recovery::verdict;
 
 const HOUR_MS: i64 = 3_600_000;
 /// Conversations read from the store at once.
@@ -70,6 +72,8 @@ pub(super) struct Walker {
     pub(super) state: watch::Sender<ProviderState>,
     /// The vendor publishes files that will fill what queries do not.
     pub(super) files: bool,
+    /// Where queries wait that failed, or for which there was no time.
+    pub(super) later: Arc<Later>,
 }
 
 impl Walker {
@@ -157,6 +161,8 @@ impl Walker {
     /// Asks the vendor for the conversations that were alive, until all are read or the time is up.
     async fn ask(&self, since: Timestamp, until: Timestamp) -> Walked {
         let (conversations, read, fresh) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        // Those nobody has read yet.
+        let left: Mutex<BTreeSet<ConversationId>> = Mutex::default();
         let work = async {
             if !self.config.queries || self.puller.provider.roaming().is_none() {
                 return;
@@ -169,20 +175,32 @@ impl Walker {
                 }
             };
             conversations.store(wanted.len() as u64, Ordering::Relaxed);
+            left.lock().extend(wanted.iter().cloned());
             let mut answers = stream::iter(wanted)
-                .map(async |conversation| self.puller.pull(&conversation, since, until).await)
+                .map(async |conversation| {
+                    let answer = self.puller.pull(&conversation, since, until).await;
+                    (conversation, answer)
+                })
                 .buffer_unordered(self.config.parallel);
-            while let Some(answer) = answers.next().await {
+            while let Some((conversation, answer)) = answers.next().await {
+                if !answer.as_ref().is_err_and(|error| verdict::is_app_wide(error.kind())) {
+                    left.lock().remove(&conversation);
+                }
                 match answer {
                     Ok(pulled) => {
                         read.fetch_add(u64::from(pulled.whole), Ordering::Relaxed);
                         fresh.fetch_add(pulled.fresh, Ordering::Relaxed);
                     }
                     // The account has no queries: asking for the rest would not change that.
-                    Err(error) if error.kind() == ErrorKind::Unsupported => return,
+                    Err(error) if error.kind() == ErrorKind::Unsupported => return left.lock().clear(),
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => {
                         tracing::warn!(provider = %self.puller.alias, %error, op = "catch_up", "a query failed");
+                        if verdict::is_app_wide(error.kind()) {
+                            // Asking for the others now would fail the same way.
+                            return;
+                        }
+                        self.later(&conversation, (since, until), Some(&error)).await;
                     }
                 }
             }
@@ -190,10 +208,20 @@ impl Walker {
         tokio::select! {
             () = work => {}
             () = self.clock.sleep(self.config.within) => {
-                tracing::warn!(provider = %self.puller.alias, "catching up took too long; files have to bring the rest");
+                tracing::warn!(provider = %self.puller.alias, "catching up took too long; the rest follows later");
             }
         }
+        for conversation in left.into_inner() {
+            self.later(&conversation, (since, until), None).await;
+        }
         Walked { conversations: conversations.into_inner(), read: read.into_inner(), fresh: fresh.into_inner() }
+    }
+
+    async fn later(&self, conversation: &ConversationId, span: (Timestamp, Timestamp), failure: Option<&Error>) {
+        if let Err(error) = self.later.put(conversation, span, failure).await {
+            // The window says that something may be missing; files or the next walk may bring it.
+            tracing::error!(provider = %self.puller.alias, %error, "a query that failed could not be kept for later");
+        }
     }
 
     /// Conversations with something in them not long before `since`, the most recent first.

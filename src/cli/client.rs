@@ -57,6 +57,11 @@ impl Client {
         Err(refused(status, &response.bytes().await.map_err(|error| self.unreachable(error))?))
     }
 
+    /// For calls and answers without a body.
+    pub(crate) async fn send_empty(&self, method: reqwest::Method, path: &str) -> Result<(), Error> {
+        self.answer(self.http.request(method, self.address(path))).await.map(drop)
+    }
+
     async fn call<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, Error> {
         let bytes = self.answer(request).await?;
         serde_json::from_slice(&bytes)

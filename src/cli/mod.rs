@@ -6,6 +6,7 @@ mod caps;
 mod check;
 mod client;
 mod coverage;
+mod dead_letters;
 mod emulate;
 mod export;
 mod history;
@@ -69,6 +70,8 @@ enum Command {
     Export(export::Export),
     /// Import an export into an empty store, or merge it into another.
     Import(import::Import),
+    /// List, show, redrive or drop what was given up after its last retry.
+    DeadLetters(dead_letters::DeadLetters),
     /// Bring the store's schema up to date, or show where it stands.
     Migrate(migrate::Migrate),
     /// Measure this build against the raw limits of this machine, side by side.
@@ -133,6 +136,7 @@ async fn run(command: Command) -> Result<(), Error> {
         Command::Archive(command) => command.run().await,
         Command::Export(command) => command.run().await,
         Command::Import(command) => command.run().await,
+        Command::DeadLetters(command) => command.run().await,
         Command::Migrate(command) => command.run().await,
         Command::Bench(command) => command.run().await,
         Command::BenchChild(command) => command.run().await,

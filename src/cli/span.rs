@@ -36,7 +36,8 @@ impl Span {
     }
 }
 
-fn time(field: &str, text: Option<&str>) -> Result<Option<i64>, Error> {
+/// A time as people write it, in milliseconds.
+pub(crate) fn time(field: &str, text: Option<&str>) -> Result<Option<i64>, Error> {
     let read = |text: &str| {
         Timestamp::from_rfc3339(text)
             .map(Timestamp::as_millis)

@@ -15,6 +15,7 @@ use crate::history::HistoryConfig;
 use crate::hub::HubConfig;
 use crate::ingest::IngestConfig;
 use crate::reconcile::ReconcileConfig;
+use crate::recovery::RecoveryConfig;
 use crate::retention::RetentionConfig;
 use crate::sending::SendingConfig;
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub catchup: CatchupConfig,
     /// How long events are kept.
     pub retention: RetentionConfig,
+    /// How fetches that failed are tried again.
+    pub recovery: RecoveryConfig,
     /// Subscriptions.
     pub hub: HubConfig,
     /// The way out.

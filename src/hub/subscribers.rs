@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use switchboard_contract::reception::{Input, State};
+use switchboard_contract::reception::{Input, Key, State, Why};
 use switchboard_contract::storage::{CursorState, ParkedConversation, ShardCursor, StartAt, SubscriberSpec};
 use switchboard_contract::{ConversationId, Error, Position, Result, Shard, SubscriberName, TenantId, Timestamp};
 
@@ -191,6 +191,24 @@ impl Hub {
         state.map(|state| state.parked).ok_or_else(|| unknown("subscriber", name))
     }
 
+    /// Every conversation of a tenant that was set aside because an event of it failed too often, with its subscriber.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub async fn all_parked(&self, tenant: &TenantId) -> Result<Vec<(SubscriberName, ParkedConversation)>> {
+        let mut all = Vec::new();
+        for (name, state) in self.shared.store.subscribers(tenant).await? {
+            let parked = match self.shared.loaded(tenant, &name) {
+                // What it has just set aside may not be stored yet.
+                Some(_) => self.parked(tenant, &name).await?,
+                None => state.parked,
+            };
+            let failed = parked.into_iter().filter(|one| Why::from_word(&one.reason) == Why::Failed);
+            all.extend(failed.map(|one| (name.clone(), one)));
+        }
+        Ok(all)
+    }
+
     /// Delivers a conversation that is set aside again, from its first open event, in order; new events of it follow
     /// behind. Its event gets a fresh number of tries. Durable when this returns. Returns whether it was set aside.
     ///
@@ -202,13 +220,37 @@ impl Hub {
         name: &SubscriberName,
         conversation: &ConversationId,
     ) -> Result<bool> {
+        self.go_on(tenant, name, conversation, Input::Redrive).await
+    }
+
+    /// Gives up the first open event of a conversation that is set aside: it is never delivered again, and the
+    /// conversation goes on behind it, in order. Durable when this returns. Returns whether it was set aside.
+    ///
+    /// # Errors
+    /// As [`redrive`](Self::redrive).
+    pub async fn pass_over(
+        &self,
+        tenant: &TenantId,
+        name: &SubscriberName,
+        conversation: &ConversationId,
+    ) -> Result<bool> {
+        self.go_on(tenant, name, conversation, Input::PassOver).await
+    }
+
+    async fn go_on(
+        &self,
+        tenant: &TenantId,
+        name: &SubscriberName,
+        conversation: &ConversationId,
+        input: impl FnOnce(Key) -> Input<'static>,
+    ) -> Result<bool> {
         let core: Arc<Core> = self.shared.core(tenant, name).await?;
         let key = self.shared.keys.conversation(conversation);
         let known = {
             let mut inner = core.lock();
             inner.ensure_open()?;
             let known = inner.machine.set_aside_now().any(|record| record.key == key);
-            core.apply(&self.shared, &mut inner, Input::Redrive(key));
+            core.apply(&self.shared, &mut inner, input(key));
             known
         };
         core.wake();

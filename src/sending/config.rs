@@ -74,7 +74,7 @@ pub struct SendingConfig {
     /// The first pause of an app that cannot be reached; each further one doubles, jittered.
     #[serde(with = "humantime_serde")]
     pub pause_min: Duration,
-    /// The longest such pause.
+    /// The longest such pause: so long after the vendor is back everything goes on at the latest.
     #[serde(with = "humantime_serde")]
     pub pause_max: Duration,
     /// The part of a quota's window by which a call may be counted late at the vendor, 0 to 0.5.
@@ -114,7 +114,7 @@ impl Default for SendingConfig {
             echo_wait: Duration::from_secs(3),
             max_pages: 64,
             pause_min: Duration::from_millis(500),
-            pause_max: Duration::from_secs(60),
+            pause_max: Duration::from_secs(30),
             quota_margin: 0.04,
             tenant_reserve: 0.1,
             rescan: Duration::from_secs(30),

@@ -10,12 +10,13 @@ use switchboard_contract::storage::{Leg, Store};
 use switchboard_contract::{App, Clock, MessageId, Provider, ProviderId, Result, SendState, TenantId};
 use tokio::sync::{Notify, watch};
 
-use super::backoff::Jitter;
 use super::evidence::SinkSlot;
 use super::holds::Holds;
 use super::mark::Marks;
 use super::{AfterHold, AppMode, SendingConfig};
 use crate::identity::{Identity, Provisioner};
+use crate::recovery::AppHealth;
+use crate::recovery::backoff::Jitter;
 
 /// Legs read at once when the process starts.
 const LEFTOVER_PAGE: usize = 1024;
@@ -151,6 +152,7 @@ pub(crate) struct AppPost {
     hints: Mutex<Hints>,
     pub notify: Notify,
     idle: watch::Sender<bool>,
+    health: watch::Sender<AppHealth>,
     /// Unfinished messages, about: read from the store now and then, and counted in between.
     pub open: AtomicU64,
     /// Messages in doubt here, for those who would otherwise decode events in vain.
@@ -167,6 +169,7 @@ impl AppPost {
             hints: Mutex::default(),
             notify: Notify::new(),
             idle: watch::Sender::new(false),
+            health: watch::Sender::new(AppHealth::default()),
             open: AtomicU64::new(0),
             in_doubt: AtomicUsize::new(0),
             early: AtomicBool::new(true),
@@ -228,6 +231,15 @@ impl AppPost {
         let hints = self.hints.lock();
         let idle = idle && hints.is_empty();
         self.idle.send_if_modified(|known| std::mem::replace(known, idle) != idle);
+    }
+
+    /// Says whether the app can be reached.
+    pub(crate) fn publish_health(&self, health: AppHealth) {
+        self.health.send_if_modified(|known| std::mem::replace(known, health) != health);
+    }
+
+    pub(crate) fn health(&self) -> watch::Receiver<AppHealth> {
+        self.health.subscribe()
     }
 
     pub(crate) fn idle(&self) -> watch::Receiver<bool> {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 use switchboard_contract::{ProviderId, SendState};
 
+use crate::recovery::AppHealth;
+
 /// The figures of one app.
 #[derive(Debug)]
 pub(crate) struct AppMetrics {
@@ -20,12 +22,14 @@ impl AppMetrics {
         self.provider.clone()
     }
 
-    pub(crate) fn publish(&self, open: u64, waiting: usize, calls: usize, in_doubt: usize, paused: bool) {
+    pub(crate) fn publish(&self, open: u64, waiting: usize, calls: usize, in_doubt: usize, health: &AppHealth) {
         gauge!("switchboard_sending_open", "provider" => self.provider()).set(open as f64);
         gauge!("switchboard_sending_waiting", "provider" => self.provider()).set(waiting as f64);
         gauge!("switchboard_sending_calls", "provider" => self.provider()).set(calls as f64);
         gauge!("switchboard_sending_in_doubt", "provider" => self.provider()).set(in_doubt as f64);
+        let paused = !health.is_reachable();
         gauge!("switchboard_sending_paused", "provider" => self.provider()).set(f64::from(u8::from(paused)));
+        gauge!("switchboard_sending_pauses_in_a_row", "provider" => self.provider()).set(f64::from(health.trips));
     }
 
     pub(crate) fn oldest_doubt(&self, age: Duration) {

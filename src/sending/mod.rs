@@ -9,8 +9,6 @@
 //! repeated without proof that it had no effect.
 
 mod accept;
-mod backoff;
-mod breaker;
 mod config;
 mod context;
 mod dispatcher;
@@ -26,7 +24,6 @@ mod queue;
 mod quota;
 mod redrive;
 mod step;
-mod verdict;
 mod view;
 mod withdraw;
 
@@ -51,13 +48,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::identity::{Identity, Provisioner};
 use crate::ingest::EchoBook;
+use crate::recovery::backoff::Jitter;
+use crate::recovery::{AppHealth, Redriver};
 use context::{AppPost, Context, Setup};
 use dispatcher::{Command, Dispatcher};
 
 pub use config::{AfterHold, SendingConfig};
 pub use evidence::EvidenceSink;
 pub use outgoing::{Outgoing, To};
-pub use redrive::RedriveRisk;
+pub use redrive::{RedriveRisk, Redriven};
 pub use view::{LegView, SendKey, SendReceipt, SendView};
 
 /// Commands to one dispatcher that may wait.
@@ -105,7 +104,7 @@ impl Sending {
         config.validate()?;
         let marks = mark::Marks::open(&*store).await?;
         let ctx = Arc::new(Context {
-            jitter: backoff::Jitter::new(config.seed),
+            jitter: Jitter::new(config.seed),
             holds: holds::Holds::new(),
             sink: ArcSwapOption::empty(),
             apps: Mutex::default(),
@@ -305,6 +304,25 @@ impl Sending {
         }
         redrive::redrive(&self.0.ctx, tenant, legs, risk).await?;
         self.status(tenant, send).await?.ok_or_else(missing)
+    }
+
+    /// As [`redrive`](Self::redrive), for any number of messages whatever they belong to: those of one conversation go
+    /// in the order in which they were accepted. What cannot go is named with the reason, and keeps nothing else back.
+    ///
+    /// # Errors
+    /// `RateLimited` when too much is queued, `Storage`; what was queued before that stays.
+    pub async fn redrive_all(&self, tenant: &TenantId, messages: &[MessageId], risk: RedriveRisk) -> Result<Redriven> {
+        redrive::redrive_all(&self.0.ctx, tenant, messages, risk).await
+    }
+
+    /// What redrives recalls that are dead letters.
+    pub(crate) fn redriver(&self) -> Arc<dyn Redriver> {
+        Arc::new(withdraw::RecallAgain(Arc::clone(&self.0.ctx)))
+    }
+
+    /// Whether an app can be reached, as it changes; `None` for an app that is not registered.
+    pub fn health(&self, app: &App) -> Option<tokio::sync::watch::Receiver<AppHealth>> {
+        self.0.ctx.post(app).map(|post| post.health())
     }
 
     /// Withdraws a message, ours or anybody's, at the vendor that carried it. One of ours that has not left is

@@ -1,8 +1,8 @@
 //! The events sending journals itself: the message once it is accepted, each change of its state, our own recall.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use switchboard_contract::storage::{Draft, Leg, SendPayload, SendRecord};
+use switchboard_contract::storage::{Draft, FailedAttempts, Leg, SendPayload, SendRecord, Setback, SetbackKind};
 use switchboard_contract::{
     App, ClientMessageId, ConversationId, Event, EventData, EventId, EventKey, KeyClass, Message, MessageId,
     MessageRef, Origin, Recall, SendId, SendState, SendStatus, TenantId, Timestamp, UserId, VendorMessageId,
@@ -75,6 +75,35 @@ pub(crate) fn status_draft(of: Subject<'_>, status: Status, now: Timestamp) -> D
         key: EventKey::new(KeyClass::Internal, id.to_string()),
         sort_key: String::new(),
         raw: None,
+    }
+}
+
+/// A message that was given up.
+pub(crate) fn dead_letter(
+    leg: &Leg,
+    attempts: u32,
+    history: Option<&FailedAttempts>,
+    reason: Option<&str>,
+    now: Timestamp,
+) -> Setback {
+    Setback {
+        number: 0,
+        tenant: leg.send.tenant.clone(),
+        kind: SetbackKind::Send,
+        key: leg.message_id.to_string(),
+        app: Some(leg.app.clone()),
+        conversation: Some(leg.conversation.clone()),
+        next_at: None,
+        reason: reason.unwrap_or_default().to_owned(),
+        attempts,
+        history: history.unwrap_or(&leg.history).clone(),
+        detail: json!({
+            "message": leg.message_id,
+            "send": leg.send.id,
+            "client_message_id": leg.send.client_message_id,
+            "order": leg.order,
+        }),
+        since: now,
     }
 }
 

@@ -1,13 +1,17 @@
 //! Sending again what failed, because somebody has decided so.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use switchboard_contract::storage::{ChangeOutcome, Commit, Leg};
-use switchboard_contract::{Error, ErrorKind, Result, Retry, SendState, TenantId, Timestamp};
+use switchboard_contract::{App, Error, ErrorKind, MessageId, Result, Retry, SendState, TenantId, Timestamp};
 
 use super::AppMode;
 use super::context::{AppPost, Context};
 use super::step::{Step, reason};
+
+/// Legs queued again in one transaction.
+const AT_ONCE: usize = 512;
 
 /// What whoever redrives is prepared to risk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +65,59 @@ pub(super) async fn redrive(ctx: &Context, tenant: &TenantId, legs: Vec<Leg>, ri
         hints.setup |= post.mode_for(tenant) == Some(AppMode::ReceiveOnly);
     });
     Ok(taken)
+}
+
+/// What became of a call that redrives many messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redriven {
+    /// Messages that are queued again.
+    pub queued: u64,
+    /// Those that cannot go as they are, and why.
+    pub refused: Vec<(MessageId, String)>,
+}
+
+/// Queues any number of failed legs again, app by app and in the order in which they were accepted.
+///
+/// # Errors
+/// As [`Sending::redrive_all`](super::Sending::redrive_all).
+pub(super) async fn redrive_all(
+    ctx: &Context,
+    tenant: &TenantId,
+    messages: &[MessageId],
+    risk: RedriveRisk,
+) -> Result<Redriven> {
+    let now = ctx.clock.now();
+    let mut redriven = Redriven::default();
+    let mut ready: BTreeMap<App, Vec<Leg>> = BTreeMap::new();
+    for message in messages {
+        let refused = match ctx.store.leg(tenant, *message).await? {
+            None => Some("no such message".to_owned()),
+            Some(leg) if leg.state.is_open() => None,
+            Some(leg) => match check(ctx, &leg, risk, now).await {
+                Ok(()) => {
+                    ready.entry(leg.app.clone()).or_default().push(leg);
+                    None
+                }
+                Err(error) if error.kind() == ErrorKind::Conflict => Some(error.message().to_owned()),
+                Err(error) => return Err(error),
+            },
+        };
+        redriven.refused.extend(refused.map(|why| (*message, why)));
+    }
+    for mut legs in ready.into_values() {
+        legs.sort_unstable_by_key(|leg| leg.order);
+        for part in legs.chunks(AT_ONCE) {
+            match redrive(ctx, tenant, part.to_vec(), risk).await {
+                Ok(queued) => redriven.queued += queued as u64,
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {
+                    let why = |leg: &Leg| (leg.message_id, error.message().to_owned());
+                    redriven.refused.extend(part.iter().map(why));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(redriven)
 }
 
 fn conflict(why: impl Into<String>) -> Error {

@@ -1,9 +1,10 @@
 //! Steps of one leg through its states, each with the event that tells of it.
 
-use switchboard_contract::storage::{Leg, LegChange};
+use switchboard_contract::storage::{FailedAttempt, FailedAttempts, Leg, LegChange, SetbackChange};
 use switchboard_contract::{Origin, SendState, Timestamp, VendorMessageId};
 
-use super::own::{Carried, Status, Subject, message_draft, status_draft};
+use super::own::{Carried, Status, Subject, dead_letter, message_draft, status_draft};
+use crate::recovery::alert;
 
 /// A stable word for `reason`.
 pub(crate) type Reason = String;
@@ -40,6 +41,8 @@ pub(crate) struct Step {
     dispatched_at: Option<Timestamp>,
     reason: Option<Reason>,
     carried: Option<Carried>,
+    /// The attempt that failed with it.
+    failure: Option<FailedAttempt>,
 }
 
 impl Step {
@@ -53,7 +56,13 @@ impl Step {
             dispatched_at: leg.dispatched_at,
             reason: None,
             carried: None,
+            failure: None,
         }
+    }
+
+    /// The attempt it ends counts as the message's own, and failed.
+    pub(crate) fn bearing(self, failure: FailedAttempt) -> Self {
+        Self { failure: Some(failure), ..self }
     }
 
     /// About to be handed to the vendor.
@@ -95,10 +104,12 @@ impl Step {
     }
 
     /// As [`failed`](Self::failed), of a leg in doubt alone.
-    pub(crate) fn unknown(leg: &Leg) -> Self {
+    pub(crate) fn unknown(leg: &Leg, now: Timestamp) -> Self {
+        let failure = FailedAttempt { at: now, outcome: reason::OUTCOME_UNKNOWN.to_owned(), code: None };
         Self {
             attempts: borne(leg),
             reason: Some(reason::OUTCOME_UNKNOWN.to_owned()),
+            failure: Some(failure),
             ..Self::new(leg, &[SendState::InDoubt], SendState::Failed)
         }
     }
@@ -145,18 +156,41 @@ impl Step {
             reason: self.reason.clone(),
             vendor_id: vendor_id.clone().or_else(|| leg.vendor_id.clone()),
         };
+        let mut drafts = vec![status_draft(Subject::from(leg), status, now)];
+        let history = self.history(leg);
+        let setback = match self.to {
+            SendState::Failed => {
+                let letter = dead_letter(leg, self.attempts, history.as_ref(), self.reason.as_deref(), now);
+                drafts.push(alert(&letter, None));
+                Some(SetbackChange::Put(Box::new(letter)))
+            }
+            SendState::Queued if self.expect.contains(&SendState::Failed) => {
+                Some(SetbackChange::sent_again(&leg.send.tenant, leg.message_id))
+            }
+            _ => None,
+        };
         LegChange {
             tenant: leg.send.tenant.clone(),
             message_id: leg.message_id,
             expect: self.expect,
             to: self.to,
             attempts: self.attempts,
+            history,
             next_attempt_at: self.next_attempt_at,
             dispatched_at: self.dispatched_at,
             reason: self.reason,
             vendor_id,
-            drafts: vec![status_draft(Subject::from(leg), status, now)],
+            setback,
+            drafts,
         }
+    }
+
+    /// All failed attempts, once this one is among them.
+    fn history(&self, leg: &Leg) -> Option<FailedAttempts> {
+        let failure = self.failure.clone()?;
+        let mut history = leg.history.clone();
+        history.push(failure);
+        Some(history)
     }
 
     /// The change with its status event and, for an accepted leg, the message itself before it.
@@ -176,6 +210,9 @@ impl Step {
         leg.next_attempt_at = self.next_attempt_at;
         leg.dispatched_at = self.dispatched_at;
         leg.reason.clone_from(&self.reason);
+        if let Some(failure) = &self.failure {
+            leg.history.push(failure.clone());
+        }
         if let Some(id) = self.carried.as_ref().and_then(|carried| carried.vendor_id.clone()) {
             leg.vendor_id = Some(id);
         }
@@ -198,7 +235,9 @@ pub(crate) fn learn_vendor_id(leg: &Leg, id: &VendorMessageId) -> LegChange {
         next_attempt_at: leg.next_attempt_at,
         dispatched_at: leg.dispatched_at,
         reason: leg.reason.clone(),
+        history: None,
         vendor_id: Some(id.clone()),
+        setback: None,
         drafts: Vec::new(),
     }
 }

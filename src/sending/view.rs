@@ -1,7 +1,7 @@
 //! What became of a send, for those who ask.
 
 use serde::Serialize;
-use switchboard_contract::storage::{Leg, SendRecord};
+use switchboard_contract::storage::{FailedAttempts, Leg, SendRecord};
 use switchboard_contract::{
     App, ClientMessageId, ConversationId, MessageId, SendId, SendState, Timestamp, UserId, VendorMessageId,
 };
@@ -82,6 +82,9 @@ pub struct LegView {
     pub reason: Option<String>,
     /// Attempts whose outcome was its own.
     pub attempts: u32,
+    /// Those of them that failed, with their times, and those of before it was redriven.
+    #[serde(skip_serializing_if = "FailedAttempts::is_empty")]
+    pub failed_attempts: FailedAttempts,
     /// When the last attempt left. Milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dispatched_at: Option<Timestamp>,
@@ -109,6 +112,7 @@ impl From<Leg> for LegView {
             state: leg.state,
             reason: leg.reason,
             attempts: leg.attempts,
+            failed_attempts: leg.history,
             dispatched_at: leg.dispatched_at,
             vendor_id: leg.vendor_id,
         }

@@ -1,6 +1,11 @@
 //! Taking messages back: before they were sent, and after.
 
-use switchboard_contract::storage::{ChangeOutcome, Commit, Leg};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use switchboard_contract::storage::{
+    ChangeOutcome, Commit, FailedAttempt, FailedAttempts, Leg, Setback, SetbackChange, SetbackKind,
+};
 use switchboard_contract::{
     App, ConversationId, ConversationKind, Error, ErrorKind, Event, EventData, EventKey, MessageId, Provider,
     RecallRequest, Result, Retry, SendState, Target, TenantId, Timestamp, UserId, VendorMessageId,
@@ -9,6 +14,7 @@ use switchboard_contract::{
 use super::context::Context;
 use super::own::{Recalled, recall_draft};
 use super::step::Step;
+use crate::recovery::{Redriver, bury, verdict};
 
 /// A message that can be recalled.
 struct Sent {
@@ -59,7 +65,12 @@ pub(super) async fn recall(ctx: &Context, tenant: &TenantId, message: MessageId)
     };
     let provider = post.provider();
     let request = request(ctx, tenant, &*provider, &sent).await?;
-    attempt(ctx, &*provider, &request).await?;
+    if let Err((error, history)) = attempt(ctx, &*provider, &request).await {
+        if matches!(error.retry(), Retry::Exhausted { .. }) {
+            give_up(ctx, tenant, message, &sent, (&error, history)).await;
+        }
+        return Err(error);
+    }
     let recalled = Recalled {
         tenant,
         app: &sent.app,
@@ -68,8 +79,54 @@ pub(super) async fn recall(ctx: &Context, tenant: &TenantId, message: MessageId)
         vendor_id: &sent.vendor_id,
         by: &sent.from,
     };
-    let draft = recall_draft(&recalled, ctx.clock.now());
-    ctx.store.commit(Commit { drafts: vec![draft], ..Commit::default() }).await.map(drop)
+    let drafts = vec![recall_draft(&recalled, ctx.clock.now())];
+    // It may have been given up before.
+    let setbacks =
+        vec![SetbackChange::Clear { tenant: tenant.clone(), kind: SetbackKind::Recall, key: message.to_string() }];
+    ctx.store.commit(Commit { drafts, setbacks, ..Commit::default() }).await.map(drop)
+}
+
+/// A recall that failed as often as allowed is a dead letter. The caller hears of the failure, too.
+async fn give_up(
+    ctx: &Context,
+    tenant: &TenantId,
+    message: MessageId,
+    sent: &Sent,
+    (error, history): (&Error, FailedAttempts),
+) {
+    let letter = Setback {
+        number: 0,
+        tenant: tenant.clone(),
+        kind: SetbackKind::Recall,
+        key: message.to_string(),
+        app: Some(sent.app.clone()),
+        conversation: Some(sent.conversation.clone()),
+        next_at: None,
+        reason: error.kind().as_str().to_owned(),
+        attempts: ctx.config.max_attempts(),
+        history,
+        detail: serde_json::json!({ "message": message }),
+        since: ctx.clock.now(),
+    };
+    if let Err(error) = bury(&*ctx.store, letter, None).await {
+        tracing::error!(op = "recall", %message, %error, "a recall that failed could not be kept as a dead letter");
+    }
+}
+
+/// Withdraws again what could not be withdrawn.
+#[derive(Debug)]
+pub(super) struct RecallAgain(pub(super) Arc<Context>);
+
+#[async_trait]
+impl Redriver for RecallAgain {
+    async fn redrive(&self, letter: &Setback, _: Timestamp) -> Result<()> {
+        let message = letter.key.parse().map_err(|_| Error::new(ErrorKind::NotFound, "no such message"))?;
+        recall(&self.0, &letter.tenant, message).await?;
+        let (tenant, key) = (letter.tenant.clone(), letter.key.clone());
+        // Somebody else may have withdrawn it meanwhile.
+        let setbacks = vec![SetbackChange::Clear { tenant, kind: SetbackKind::Recall, key }];
+        self.0.store.commit(Commit { setbacks, ..Commit::default() }).await.map(drop)
+    }
 }
 
 /// The message as its vendor has it; `None` when there is nothing (left) to recall.
@@ -131,9 +188,13 @@ async fn request(ctx: &Context, tenant: &TenantId, provider: &dyn Provider, sent
 }
 
 /// Calls the vendor, again where that may help: a repeated recall is harmless.
-async fn attempt(ctx: &Context, provider: &dyn Provider, request: &RecallRequest) -> Result<()> {
+async fn attempt(
+    ctx: &Context,
+    provider: &dyn Provider,
+    request: &RecallRequest,
+) -> Result<(), (Error, FailedAttempts)> {
     let config = &ctx.config;
-    let mut failures: u32 = 0;
+    let (mut failures, mut history) = (0, FailedAttempts::default());
     loop {
         let call = provider.messaging().recall(request);
         let late = || Error::new(ErrorKind::Timeout, "the call was cut off").with_retry(Retry::OutcomeUnknown);
@@ -145,15 +206,16 @@ async fn attempt(ctx: &Context, provider: &dyn Provider, request: &RecallRequest
             },
             () = ctx.clock.sleep(config.call_timeout) => late(),
         };
-        failures += 1;
+        failures += verdict::attempts(&error);
+        history.push(FailedAttempt::of(&error, ctx.clock.now()));
         let named = match error.retry() {
             Retry::Safe { after } => after,
             Retry::OutcomeUnknown => None,
-            Retry::Never | Retry::Exhausted { .. } => return Err(error),
+            Retry::Never | Retry::Exhausted { .. } => return Err((error, history)),
         };
         if failures >= config.max_attempts() {
             let attempts = u8::try_from(failures).unwrap_or(u8::MAX);
-            return Err(error.with_retry(Retry::Exhausted { attempts }));
+            return Err((error.with_retry(Retry::Exhausted { attempts }), history));
         }
         ctx.clock.sleep(ctx.jitter.wait(failures, config.backoff_min, config.backoff_max, named)).await;
     }

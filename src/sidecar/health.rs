@@ -56,6 +56,11 @@ async fn ready(State(state): State<AppState>) -> Response {
 }
 
 async fn metrics(State(state): State<AppState>) -> Response {
+    if state.metrics.is_some()
+        && let Err(error) = state.switchboard.measure_letters().await
+    {
+        tracing::warn!(%error, "dead letters cannot be counted");
+    }
     match &state.metrics {
         Some(handle) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render()).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),

@@ -6,6 +6,7 @@ mod auth;
 mod callbacks;
 mod conversations;
 mod coverage;
+mod dead_letters;
 mod export;
 mod extract;
 mod groups;

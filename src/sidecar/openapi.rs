@@ -7,8 +7,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    AppState, conversations, coverage, export, groups, identity, messages, providers, pulling, stream, subscribers,
-    users,
+    AppState, conversations, coverage, dead_letters, export, groups, identity, messages, providers, pulling, stream,
+    subscribers, users,
 };
 
 #[derive(OpenApi)]
@@ -45,6 +45,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(providers::routes())
         .merge(pulling::routes())
         .merge(identity::routes())
+        .merge(dead_letters::routes())
 }
 
 /// The routes, and `/openapi.json` that describes them.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use switchboard_contract::storage::{Archive, Store};
+use switchboard_contract::storage::{Archive, SetbackKind, Store};
 use switchboard_contract::{
     App, Clock, ConversationKind, Error, ErrorKind, Inbound, Origin, Provider, ProviderId, Result, TenantId, Timestamp,
 };
@@ -110,8 +110,14 @@ impl Builder {
         .await?;
         let sign_of_life = config.catchup.sign_of_life;
         let reconciler = Reconciler::open(config.reconcile, store.clone(), ingest.downgrade(), clock.clone())?;
-        let catchup =
-            Catchup::open(config.catchup, store.clone(), identity.clone(), ingest.downgrade(), clock.clone())?;
+        let catchup = Catchup::open(
+            config.catchup,
+            config.recovery,
+            store.clone(),
+            identity.clone(),
+            ingest.downgrade(),
+            clock.clone(),
+        )?;
         let recent = history.tiers.recent;
         let retention = Retention::open(config.retention, recent, hub.clone(), store.clone(), clock.clone())?;
         sending.set_evidence_sink(Arc::new(Evidence(ingest.downgrade())));
@@ -124,7 +130,8 @@ impl Builder {
             ingest.register(alias.clone(), one.tenant.clone(), one.provider.clone());
             let mode = if one.receive_only { AppMode::ReceiveOnly } else { AppMode::Active };
             sending.register(alias.clone(), one.tenant.clone(), one.provider.clone(), mode);
-            catchup.register(alias.clone(), one.tenant.clone(), one.provider.clone()).await?;
+            let health = sending.health(one.provider.app());
+            catchup.register(alias.clone(), one.tenant.clone(), one.provider.clone(), health).await?;
             reconciler.register(alias.clone(), one.tenant.clone(), one.provider.clone()).await?;
         }
         #[cfg(feature = "archive")]
@@ -134,6 +141,8 @@ impl Builder {
         }
         hand_over(&store, &sending, &providers).await?;
         verify_again(&ingest, &providers).await;
+        let redrivers =
+            [(SetbackKind::Recall, sending.redriver()), (SetbackKind::Query, catchup.redriver())].into_iter().collect();
         Ok(Switchboard {
             inner: Arc::new(Inner {
                 store,
@@ -151,6 +160,7 @@ impl Builder {
                 history,
                 sending,
                 providers,
+                redrivers,
             }),
         })
     }

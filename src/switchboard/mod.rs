@@ -4,6 +4,7 @@ mod archive;
 mod builder;
 mod groups;
 mod history;
+mod letters;
 mod providers;
 mod subscriber;
 mod trace;
@@ -18,6 +19,7 @@ use switchboard_contract::{
 
 pub use builder::Builder;
 pub use history::{HistorySpan, ProviderPlan, PulledPart};
+pub use letters::{DeadLetter, DeadLetterFilter, DeadLetterPage, LettersDone, RefusedLetter};
 pub use providers::ProviderView;
 pub use subscriber::Subscriber;
 pub use trace::Trace;
@@ -56,6 +58,7 @@ struct Inner {
     history: HistoryConfig,
     sending: Sending,
     providers: Providers,
+    redrivers: letters::Redrivers,
 }
 
 impl Switchboard {
@@ -167,7 +170,7 @@ impl Switchboard {
 
     /// Every provider with its state, by alias.
     pub async fn providers(&self) -> Result<Vec<ProviderView>> {
-        self.inner.providers.views(&self.inner.store, &self.inner.catchup).await
+        self.inner.providers.views(&self.inner).await
     }
 
     /// The provider behind an alias.

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
-use switchboard_contract::storage::Store;
 use switchboard_contract::{
     App, Capabilities, ConversationKind, Error, ErrorKind, Provider, ProviderId, Result, TenantId,
 };
 
-use super::no_route;
-use crate::catchup::{Catchup, ProviderState};
+use super::{Inner, no_route};
+use crate::catchup::ProviderState;
 use crate::config::RoutingConfig;
+use crate::recovery::AppHealth;
 
 /// A provider that runs.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub struct ProviderView {
     pub receive_only: bool,
     /// `catching_up` while what was missed is fetched, then `online`.
     pub state: ProviderState,
+    /// Whether it can be reached. While it cannot, nothing is sent and no message's attempts are spent.
+    pub breaker: AppHealth,
     /// Sends that wait for it.
     pub open_sends: u64,
     /// What it can do.
@@ -102,7 +104,7 @@ impl Providers {
         self.by_alias.iter()
     }
 
-    pub(super) async fn views(&self, store: &Arc<dyn Store>, catchup: &Catchup) -> Result<Vec<ProviderView>> {
+    pub(super) async fn views(&self, inner: &Inner) -> Result<Vec<ProviderView>> {
         let mut views = Vec::with_capacity(self.by_alias.len());
         for (alias, registered) in &self.by_alias {
             let app = registered.provider.app();
@@ -112,8 +114,9 @@ impl Providers {
                 app: app.key.as_str().to_owned(),
                 tenant: registered.tenant.clone(),
                 receive_only: registered.receive_only,
-                state: catchup.state(alias).unwrap_or(ProviderState::CatchingUp),
-                open_sends: store.open_count(app).await?,
+                state: inner.catchup.state(alias).unwrap_or(ProviderState::CatchingUp),
+                breaker: inner.sending.health(app).map(|health| *health.borrow()).unwrap_or_default(),
+                open_sends: inner.store.open_count(app).await?,
                 capabilities: registered.provider.capabilities(),
             });
         }

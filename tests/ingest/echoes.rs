@@ -36,7 +36,9 @@ impl OneSend {
             next_attempt_at: NOW,
             dispatched_at: None,
             reason: None,
+            history: None,
             vendor_id: None,
+            setback: None,
             drafts: Vec::new(),
         }
     }
@@ -98,7 +100,9 @@ impl Overtaken {
             next_attempt_at: NOW,
             dispatched_at: None,
             reason: None,
+            history: None,
             vendor_id: None,
+            setback: None,
             drafts,
         }
     }
@@ -214,7 +218,9 @@ async fn dispatched(store: &Moody, app: &App) -> MessageId {
         next_attempt_at: NOW,
         dispatched_at: Some(NOW),
         reason: None,
+        history: None,
         vendor_id: None,
+        setback: None,
         drafts: Vec::new(),
     };
     store.commit(Commit { changes: vec![change], ..Commit::default() }).await.unwrap();

@@ -11,6 +11,7 @@ mod outbox;
 mod recalls;
 mod receipts;
 mod same;
+mod setbacks;
 mod sqlite;
 mod subscribers;
 mod tables;
@@ -104,6 +105,9 @@ suite! {
     coverage::signs_of_life_only_rise,
     coverage::i11_an_app_knows_for_whom_it_was_served,
     coverage::a_whole_journal_has_no_holes,
+    setbacks::setbacks_are_kept_replaced_and_cleared,
+    setbacks::setbacks_are_listed_by_every_filter,
+    setbacks::a_dead_letter_stands_or_falls_with_its_step,
     tables::bindings_keep_the_older_pair,
     tables::a_taken_business_id_is_a_conflict,
     tables::provisioned_things_are_remembered,

@@ -69,7 +69,9 @@ pub(crate) fn step(send: &NewSend, leg: usize, expect: &[SendState], to: SendSta
         next_attempt_at: Timestamp(50),
         dispatched_at: Some(Timestamp(40)),
         reason: Some("because".to_owned()),
+        history: None,
         vendor_id: None,
+        setback: None,
         drafts: vec![status(send, leg, to)],
     }
 }

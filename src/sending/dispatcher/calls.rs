@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use switchboard_contract::storage::Leg;
+use switchboard_contract::storage::{FailedAttempt, Leg};
 use switchboard_contract::{
     ConversationKind, Error, ErrorKind, Result, SendId, SendState, SentTo, Target, TenantId, Timestamp,
 };
@@ -16,20 +16,37 @@ use super::outfit::{Outfit, call, match_answer, panicked, prepare};
 use super::search::Looked;
 use super::settle::Pending;
 use super::{Dispatcher, within};
+use crate::recovery::breaker::Gate;
+use crate::recovery::verdict::{self, Verdict};
 use crate::sending::AppMode;
-use crate::sending::breaker::Gate;
 use crate::sending::context::Context;
 use crate::sending::queue::{Pick, Rules};
 use crate::sending::quota::{Quotas, Ticket};
 use crate::sending::step::{Step, carried_by_reply, reason};
-use crate::sending::verdict::{self, Verdict};
 
 /// Sends whose calls are kept small.
 const MAX_PACKS: usize = 1024;
 
+/// Messages remembered of which a call ended with the failure of the whole app.
+const MAX_STRIKES: usize = 4096;
+
+/// Such failures of one message that are the app's when no other message could tell: far more than an outage brings,
+/// since in an outage no probe is answered and nothing is tried.
+const LONE_STRIKES: u32 = 100;
+
+/// A message whose call ended with the failure of the whole app.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Strike {
+    /// Calls that had got through by then.
+    successes: u64,
+    count: u32,
+}
+
 /// What a task beside the dispatcher hands back.
 #[derive(Debug)]
 pub(super) enum Done {
+    /// A notice was journalled, or could not be.
+    Told,
     Prepared(u64, Result<Box<Outfit>>),
     Called(u64, Result<Vec<SentTo>>),
     Probed(Result<()>),
@@ -119,9 +136,6 @@ impl Dispatcher {
     }
 
     fn probe(&mut self) {
-        if self.queue.len() == 0 {
-            return;
-        }
         self.breaker.probing();
         let (ctx, provider) = (Arc::clone(&self.ctx), self.post.provider());
         self.tasks.spawn(async move {
@@ -150,7 +164,14 @@ impl Dispatcher {
         match done {
             Ok(Done::Prepared(id, outcome)) => self.prepared(id, outcome),
             Ok(Done::Called(id, outcome)) => self.called(id, outcome),
-            Ok(Done::Probed(Ok(()))) => self.breaker.probed(),
+            Ok(Done::Told) => {}
+            Ok(Done::Probed(Ok(()))) => {
+                self.breaker.probed();
+                if self.queue.len() == 0 {
+                    // There is no call to try it with; the next one will tell.
+                    self.breaker.answered(self.breaker.era());
+                }
+            }
             Ok(Done::Probed(Err(error))) => {
                 let era = self.breaker.era();
                 self.trip(era, &error, None);
@@ -177,7 +198,7 @@ impl Dispatcher {
             Err(error) => {
                 if let Some(flight) = self.flights.remove(&id) {
                     self.quotas.cancel(flight.kind, flight.ticket);
-                    self.judge(flight, &error, verdict::of_preparation(&error));
+                    self.judge(flight, &error, verdict::of_repeatable(&error));
                 }
             }
         }
@@ -257,6 +278,7 @@ impl Dispatcher {
             Ok(sent) => {
                 self.metrics.attempt("accepted");
                 self.breaker.answered(flight.era);
+                self.successes += 1;
                 self.too_fast.remove(&flight.kind);
                 let users = flight.outfit.take().map(|outfit| outfit.users).unwrap_or_default();
                 for (leg, answer) in match_answer(flight.legs, &users, sent) {
@@ -277,9 +299,13 @@ impl Dispatcher {
         let Flight { kind, legs, era, left, .. } = flight;
         self.metrics.attempt(error.kind().as_str());
         tracing::warn!(provider = %self.alias, op = "send", messages = legs.len(), left, %error, "an attempt failed");
+        // The call that had the app paused is not the one it is tried with next: it may be at fault itself.
+        let mut not_before = now;
         match verdict {
-            Verdict::AppDown { after } => self.trip(era, error, after),
-            Verdict::Doubt { app_down: true } => self.trip(era, error, None),
+            Verdict::AppDown { after } => not_before = self.trip(era, error, after).unwrap_or(now),
+            Verdict::Doubt { app_down: true } => {
+                self.trip(era, error, None);
+            }
             Verdict::TooFast { after } => {
                 self.breaker.answered(era);
                 self.slow_down(kind, after);
@@ -304,33 +330,50 @@ impl Dispatcher {
                     let step = Step::in_doubt(&leg, now, why);
                     self.pending.push(Pending::of(leg, step));
                 }
-                Verdict::Again { after } => self.again(leg, why, after),
+                Verdict::Again { after } => self.again(leg, FailedAttempt::of(error, now), after),
                 Verdict::Fail if !split => {
-                    let step = Step::failed(&leg, leg.attempts.saturating_add(1), why);
+                    let failure = FailedAttempt::of(error, now);
+                    let step = Step::failed(&leg, leg.attempts.saturating_add(1), why).bearing(failure);
                     self.pending.push(Pending::of(leg, step));
                 }
-                _ => self.untouched(leg, why),
+                Verdict::AppDown { after } if self.is_at_fault(&leg) => {
+                    self.again(leg, FailedAttempt::of(error, now), after);
+                }
+                _ => self.untouched(leg, not_before, why),
             }
         }
     }
 
     /// Back into the queue without an attempt spent.
-    fn untouched(&mut self, leg: Leg, why: &str) {
-        let now = self.ctx.clock.now();
+    fn untouched(&mut self, leg: Leg, not_before: Timestamp, why: &str) {
         if leg.state == SendState::Queued {
             self.put_back(leg);
         } else {
-            let step = Step::requeued(&leg, leg.attempts, now, why);
+            let step = Step::requeued(&leg, leg.attempts, not_before, why);
             self.pending.push(Pending::of(leg, step));
         }
     }
 
+    /// Whether a message bears what looks like a failure of the whole app: it does when others got through since the
+    /// last time its call ended that way, and in the end also without others. Otherwise one message that the vendor
+    /// never answers would keep its app paused for ever.
+    pub(super) fn is_at_fault(&mut self, leg: &Leg) -> bool {
+        if self.strikes.len() >= MAX_STRIKES {
+            // Those forgotten are given another chance.
+            self.strikes.clear();
+        }
+        let strike = self.strikes.entry(leg.message_id).or_insert(Strike { successes: self.successes, count: 0 });
+        strike.count += 1;
+        let others = std::mem::replace(&mut strike.successes, self.successes) < self.successes;
+        others || strike.count > LONE_STRIKES
+    }
+
     /// One more attempt is spent; another follows later, or none.
-    pub(super) fn again(&mut self, mut leg: Leg, why: &str, after: Option<Duration>) {
+    pub(super) fn again(&mut self, mut leg: Leg, failure: FailedAttempt, after: Option<Duration>) {
         let (now, config) = (self.ctx.clock.now(), &self.ctx.config);
-        let attempts = leg.attempts.saturating_add(1);
+        let (attempts, why) = (leg.attempts.saturating_add(1), failure.outcome.clone());
         if attempts >= config.max_attempts() {
-            let step = Step::failed(&leg, attempts, why);
+            let step = Step::failed(&leg, attempts, why).bearing(failure);
             return self.pending.push(Pending::of(leg, step));
         }
         let wait = self.ctx.jitter.wait(attempts, config.backoff_min, config.backoff_max, after);
@@ -340,19 +383,27 @@ impl Dispatcher {
             self.pending.push(Pending::of(leg.clone(), step.clone()));
             step.apply(&mut leg);
         }
-        let step = Step::requeued(&leg, attempts, now + wait, why);
+        let step = Step::requeued(&leg, attempts, now + wait, why).bearing(failure);
         self.pending.push(Pending::of(leg, step));
     }
 
-    fn trip(&mut self, era: u64, error: &Error, after: Option<Duration>) {
+    /// Pauses the app. For the call that did it: when the others have had their chance.
+    fn trip(&mut self, era: u64, error: &Error, after: Option<Duration>) -> Option<Timestamp> {
         let (now, ctx) = (self.ctx.clock.now(), Arc::clone(&self.ctx));
         let (min, max) = (ctx.config.pause_min, ctx.config.pause_max);
-        let fresh = self.breaker.failed(era, now, |trips| ctx.jitter.wait(trips, min, max, after));
-        if fresh {
-            self.metrics.tripped();
-            let trips = self.breaker.trips();
-            tracing::warn!(provider = %self.alias, op = "pause", trips, %error, "the app is paused");
+        let mut until = now;
+        let fresh = self.breaker.failed(era, now, error.kind(), |trips| {
+            let pause = ctx.jitter.wait(trips, min, max, after);
+            until = now + pause;
+            pause
+        });
+        if !fresh {
+            return None;
         }
+        self.metrics.tripped();
+        let trips = self.breaker.trips();
+        tracing::warn!(provider = %self.alias, op = "pause", trips, %error, "the app is paused");
+        Some(until + min)
     }
 
     fn slow_down(&mut self, kind: ConversationKind, after: Option<Duration>) {

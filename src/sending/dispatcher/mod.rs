@@ -5,6 +5,7 @@
 //! it and hand their results back.
 
 mod calls;
+mod health;
 mod outfit;
 mod past;
 mod receipts;
@@ -25,7 +26,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::AppMode;
-use super::breaker::{Breaker, Gate};
 use super::context::{AppPost, Context, Hints};
 use super::doubt::{Doubts, Sources};
 use super::evidence::Sought;
@@ -33,8 +33,10 @@ use super::metrics::AppMetrics;
 use super::queue::Queue;
 use super::quota::Quotas;
 use super::step::{Step, reason};
+use crate::recovery::AppHealth;
+use crate::recovery::breaker::{Breaker, Gate};
 
-use calls::{Done, Flight};
+use calls::{Done, Flight, Strike};
 use search::Source;
 use settle::Pending;
 
@@ -71,6 +73,12 @@ pub(crate) struct Dispatcher {
     packs: HashMap<SendId, u32>,
     /// Refusals for rate in a row, by kind of conversation.
     too_fast: HashMap<ConversationKind, u32>,
+    /// Messages whose call ended with the failure of the whole app.
+    strikes: HashMap<MessageId, Strike>,
+    /// Calls that got through.
+    successes: u64,
+    /// Subscribers were told that the app cannot be reached, and since when.
+    told_paused: Option<Timestamp>,
     doubts: Doubts,
     looks: usize,
     tasks: JoinSet<Done>,
@@ -99,6 +107,9 @@ impl Dispatcher {
             flight_ids: 0,
             packs: HashMap::new(),
             too_fast: HashMap::new(),
+            strikes: HashMap::new(),
+            successes: 0,
+            told_paused: None,
             doubts: Doubts::new(config.clone(), sources),
             looks: 0,
             tasks: JoinSet::new(),
@@ -326,7 +337,7 @@ impl Dispatcher {
         let now = self.ctx.clock.now();
         let mut due = vec![Some(self.rescan_at), self.queue.next_expiry(), self.doubts.next_due()];
         match self.breaker.gate(now) {
-            Gate::Paused(until) if self.queue.len() > 0 => due.push(Some(until)),
+            Gate::Paused(until) => due.push(Some(until)),
             Gate::Open | Gate::Trial if self.may_dispatch() => {
                 due.push(self.queue.next_retry());
                 due.extend(self.queue.ready_kinds().map(|kind| self.quotas.next_room(kind, now)));
@@ -350,8 +361,10 @@ impl Dispatcher {
         self.post.in_doubt.store(self.doubts.len(), Ordering::Relaxed);
         let now = self.ctx.clock.now();
         let open = self.post.open.load(Ordering::Relaxed);
-        let paused = self.breaker.gate(now) != Gate::Open;
-        self.metrics.publish(open, self.queue.len(), self.flights.len(), self.doubts.len(), paused);
+        let health = AppHealth::of(&self.breaker, now);
+        self.metrics.publish(open, self.queue.len(), self.flights.len(), self.doubts.len(), &health);
+        self.tell(&health);
+        self.post.publish_health(health);
         self.metrics.oldest_doubt(self.doubts.oldest().map_or(Duration::ZERO, |since| now.since(since)));
         self.post.publish_idle(idle);
     }

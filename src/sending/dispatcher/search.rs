@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use switchboard_contract::storage::Leg;
+use switchboard_contract::storage::{FailedAttempt, Leg};
 use switchboard_contract::{
     ErrorKind, HistoryFile, Inbound, MessageId, Origin, Provider, ProviderId, Quota, Result, Retry, Roaming,
     RoamingQuery, TenantId, Timestamp,
@@ -12,6 +12,7 @@ use switchboard_contract::{
 
 use super::settle::Pending;
 use super::{Dispatcher, Sought, within};
+use crate::recovery::verdict;
 use crate::sending::context::Context;
 use crate::sending::doubt::{Conclusion, Due, Finding, Sources};
 use crate::sending::evidence::{carried_by_history, marked_lines};
@@ -63,7 +64,7 @@ impl Dispatcher {
                 Due::LetGo => self.let_go(message, now),
                 Due::GiveUp => {
                     if let Some(doubt) = self.doubts.remove(message) {
-                        let step = Step::unknown(&doubt.leg);
+                        let step = Step::unknown(&doubt.leg, self.ctx.clock.now());
                         self.pending.push(Pending::of(doubt.leg, step));
                     }
                 }
@@ -183,12 +184,15 @@ impl Dispatcher {
 impl Dispatcher {
     /// The message never arrived: it goes again, unless it has borne enough.
     fn absent(&mut self, leg: Leg) {
-        if leg.reason.as_deref() == Some(reason::INTERRUPTED) {
-            // Our own end cut that attempt off; it says nothing of the message.
-            let step = Step::requeued(&leg, leg.attempts, self.ctx.clock.now(), reason::PROVED_ABSENT);
+        let now = self.ctx.clock.now();
+        let why = leg.reason.as_deref().unwrap_or_default();
+        // Our own end cut that attempt off, or the app was down: neither says anything of the message.
+        if why == reason::INTERRUPTED || (verdict::is_app_wide_word(why) && !self.is_at_fault(&leg)) {
+            let step = Step::requeued(&leg, leg.attempts, now, reason::PROVED_ABSENT);
             return self.pending.push(Pending::of(leg, step));
         }
-        self.again(leg, reason::PROVED_ABSENT, None);
+        let failure = FailedAttempt { at: now, outcome: reason::PROVED_ABSENT.to_owned(), code: None };
+        self.again(leg, failure, None);
     }
 }
 

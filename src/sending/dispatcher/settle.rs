@@ -6,7 +6,9 @@ use switchboard_contract::storage::{ChangeOutcome, Commit, Leg};
 use switchboard_contract::{Error, SendState, Timestamp};
 
 use super::Dispatcher;
+use crate::recovery::told;
 use crate::sending::AppMode;
+use crate::sending::own::dead_letter;
 use crate::sending::step::Step;
 
 /// Steps written in one transaction.
@@ -64,6 +66,10 @@ impl Dispatcher {
         if applied {
             step.apply(&mut leg);
             self.metrics.state(leg.state);
+            if leg.state == SendState::Failed {
+                let letter = dead_letter(&leg, leg.attempts, None, leg.reason.as_deref(), now);
+                told(&letter, Some(&self.alias));
+            }
         }
         match (flight, applied) {
             (Some(flight), _) => self.boarded(flight, leg, applied),

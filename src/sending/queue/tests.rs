@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use switchboard_contract::storage::{Recipients, SendPayload, SendRecord};
+use switchboard_contract::storage::{FailedAttempts, Recipients, SendPayload, SendRecord};
 use switchboard_contract::{App, Body, Ext, SendOptions, SendState, UserId};
 
 use super::*;
@@ -57,6 +57,7 @@ fn legs_of(tenant: &str, first_order: u64, to: &[&str]) -> Vec<Leg> {
         app: App::new("test", "app"),
         state: SendState::Queued,
         attempts: 0,
+        history: FailedAttempts::default(),
         next_attempt_at: Timestamp(0),
         dispatched_at: None,
         reason: None,

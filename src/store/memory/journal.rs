@@ -53,6 +53,7 @@ impl Journal for MemoryStore {
         for change in &commit.changes {
             committed.changes.push(state.change(change, &mut fresh)?);
         }
+        state.setbacks.change(commit.setbacks.iter());
         for draft in &commit.drafts {
             committed.drafts.push(state.append(draft, &mut fresh)?);
         }

@@ -7,6 +7,7 @@ mod coverage;
 mod history;
 mod journal;
 mod outbox;
+mod setbacks;
 mod state;
 mod subscribers;
 mod tables;

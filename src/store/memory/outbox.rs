@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use switchboard_contract::storage::{
-    BoundReceipt, ChangeOutcome, EarlyReceipt, Enqueued, Leg, LegChange, LegGuard, NewSend, Outbox, SendRecord,
+    BoundReceipt, ChangeOutcome, EarlyReceipt, Enqueued, FailedAttempts, Leg, LegChange, LegGuard, NewSend, Outbox,
+    SendRecord,
 };
 use switchboard_contract::{
     App, ClientMessageId, EventKey, MessageId, Result, SendId, SendState, TenantId, Timestamp, VendorMessageId,
@@ -36,12 +37,16 @@ impl State {
         leg.next_attempt_at = change.next_attempt_at;
         leg.dispatched_at = change.dispatched_at;
         leg.reason = change.reason.clone();
+        if let Some(history) = &change.history {
+            leg.history = history.clone();
+        }
         if let Some(id) = &change.vendor_id {
             leg.vendor_id = Some(id.clone());
             let key = (change.tenant.clone(), leg.app.clone(), id.as_str().to_owned());
             let first = self.legs.by_vendor.entry(key).or_insert(order);
             *first = order.min(*first);
         }
+        self.setbacks.change(change.setback.iter());
         let appended = change.drafts.iter().map(|draft| self.append(draft, fresh));
         Ok(ChangeOutcome::Applied(appended.collect::<Result<_>>()?))
     }
@@ -88,6 +93,7 @@ impl State {
                 app: send.app.clone(),
                 state: SendState::Queued,
                 attempts: 0,
+                history: FailedAttempts::default(),
                 next_attempt_at: send.created_at,
                 dispatched_at: None,
                 reason: None,

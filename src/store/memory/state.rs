@@ -14,6 +14,7 @@ use switchboard_contract::{
     RawCallback, Result, SendId, Sequence, Shard, SubscriberName, TenantId, Timestamp,
 };
 
+use super::setbacks::Failures;
 use super::timelines::Log;
 use crate::store::content;
 
@@ -28,6 +29,7 @@ pub(super) struct State {
     pub(super) legs: Legs,
     pub(super) early: BTreeMap<u64, EarlyReceipt>,
     pub(super) noted: u64,
+    pub(super) setbacks: Failures,
     pub(super) subscribers: BTreeMap<(TenantId, SubscriberName), CursorState>,
     pub(super) bindings: BTreeMap<(TenantId, App), AppBindings>,
     pub(super) provisioned: BTreeSet<(TenantId, App, BindingKind, String, String)>,

@@ -36,11 +36,13 @@ pub enum Topic {
     /// Messages said before Switchboard had the app, or fetched from the distant past because somebody asked. They
     /// fill the store; only who asks for this topic has them delivered.
     History = 12,
+    /// What was given up after its last retry, and waits for somebody.
+    DeadLetters = 13,
 }
 
 impl Topic {
     /// Every topic, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Messages,
         Self::SendStatus,
         Self::Receipts,
@@ -54,6 +56,7 @@ impl Topic {
         Self::Contacts,
         Self::Unrecognised,
         Self::History,
+        Self::DeadLetters,
     ];
 
     /// The stable name, as in JSON.
@@ -72,6 +75,7 @@ impl Topic {
             Self::Contacts => "contacts",
             Self::Unrecognised => "unrecognised",
             Self::History => "history",
+            Self::DeadLetters => "dead_letters",
         }
     }
 

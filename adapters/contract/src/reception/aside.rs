@@ -161,6 +161,17 @@ impl Reception {
         self.start_drives(now);
     }
 
+    /// Somebody gives up the event that a conversation was set aside for: it counts as done with, and the conversation
+    /// goes on behind it.
+    pub(super) fn pass_over(&mut self, key: Key, now: Timestamp, actions: &mut Vec<Action>) {
+        let Some(aside) = self.asides.get(&key).filter(|aside| aside.drive.is_none()) else { return };
+        let place = aside.record.place;
+        self.attempts.insert(place, ACKNOWLEDGED);
+        self.saving.attempts.insert(place, ACKNOWLEDGED);
+        self.saving.dirty = true;
+        self.redrive(key, now, actions);
+    }
+
     /// Starts the redrives whose time has come.
     pub(super) fn start_drives(&mut self, now: Timestamp) {
         let due = |aside: &Aside| aside.drive.is_none() && aside.retry_at.is_some_and(|at| at <= now);

@@ -176,6 +176,7 @@ impl Reception {
             Input::Return(handle) => self.give_back(handle),
             Input::Gone(place) => self.gone(place, actions),
             Input::Redrive(key) => self.redrive(key, now, actions),
+            Input::PassOver(key) => self.pass_over(key, now, actions),
             Input::Collect => self.collect(actions),
             Input::Saved => self.saved(),
             Input::Flush => self.flush(),

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::outbox::{ChangeOutcome, EarlyReceipt, LegChange, LegGuard};
+use super::setbacks::SetbackChange;
 use crate::conversation::ConversationId;
 use crate::error::Result;
 use crate::event::{Event, Origin, Topic};
@@ -40,6 +41,8 @@ pub struct Commit {
     pub changes: Vec<LegChange>,
     /// Receipts among the drafts whose message was not known to be a send's.
     pub early: Vec<EarlyReceipt>,
+    /// What failed, or no longer does. Of several changes of the same thing the last one stands.
+    pub setbacks: Vec<SetbackChange>,
     /// How far the inbox is consumed once this is written.
     pub consumed: Option<InboxMark>,
 }

@@ -12,6 +12,7 @@ mod history;
 mod journal;
 mod outbox;
 mod quarantine;
+mod setbacks;
 mod subscribers;
 mod timelines;
 mod windows;
@@ -36,6 +37,9 @@ pub use outbox::{
     SendPayload, SendRecord,
 };
 pub use quarantine::{Quarantine, QuarantineReason, Quarantined};
+pub use setbacks::{
+    FailedAttempt, FailedAttempts, Setback, SetbackChange, SetbackCount, SetbackFilter, SetbackKind, Setbacks,
+};
 pub use subscribers::{
     Backlog, CursorState, ParkedConversation, PoisonPolicy, Reception, ShardCursor, StartAt, SubscriberFilter,
     SubscriberSpec, SubscriberUpdate, Subscribers,
@@ -61,6 +65,7 @@ pub trait Store:
     + Quarantine
     + CoverageLedger
     + RepairWindows
+    + Setbacks
     + fmt::Debug
     + Send
     + Sync

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::journal::{Appended, Draft};
+use super::setbacks::{FailedAttempts, SetbackChange};
 use crate::body::{Body, Ext};
 use crate::conversation::ConversationId;
 use crate::error::{Error, ErrorKind, Result, Retry};
@@ -140,6 +141,8 @@ pub struct Leg {
     pub state: SendState,
     /// Attempts that were its own fault or whose outcome it had to bear.
     pub attempts: u32,
+    /// Those of them that failed, and those of before it was redriven.
+    pub history: FailedAttempts,
     /// Not before.
     pub next_attempt_at: Timestamp,
     /// When the last attempt left; `None` when none did.
@@ -165,6 +168,8 @@ pub struct LegChange {
     pub to: SendState,
     /// Attempts from now on.
     pub attempts: u32,
+    /// The attempts that failed from now on; `None` leaves those known.
+    pub history: Option<FailedAttempts>,
     /// Not before.
     pub next_attempt_at: Timestamp,
     /// When the last attempt left.
@@ -173,6 +178,8 @@ pub struct LegChange {
     pub reason: Option<String>,
     /// The vendor's id; `None` leaves the one known.
     pub vendor_id: Option<VendorMessageId>,
+    /// What it does to the leg's dead letter, if the step is taken.
+    pub setback: Option<SetbackChange>,
     /// Events to journal if the step is taken, before the commit's own drafts.
     pub drafts: Vec<Draft>,
 }

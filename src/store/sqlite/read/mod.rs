@@ -6,6 +6,7 @@ mod entries;
 mod history;
 mod journal;
 mod outbox;
+mod setbacks;
 mod subscribers;
 mod tables;
 mod threads;

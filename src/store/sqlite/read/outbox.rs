@@ -22,7 +22,7 @@ use crate::store::sqlite::writer::{Command, ForgetReceipts, Reroute};
 macro_rules! leg_columns {
     () => {
         "l.id, l.send, l.message, l.conversation, l.recipient, l.app, l.state, l.attempts, l.next_attempt_at,
-         l.dispatched_at, l.reason, l.vendor FROM legs l "
+         l.dispatched_at, l.reason, l.vendor, l.history FROM legs l "
     };
 }
 
@@ -67,6 +67,8 @@ fn leg(row: &SqliteRow, send: Arc<SendRecord>, app: App) -> Result<Leg> {
     let recipient: Option<String> = row.try_get(4).map_err(&fail)?;
     let dispatched_at: Option<i64> = row.try_get(9).map_err(&fail)?;
     let vendor_id: Option<String> = row.try_get(11).map_err(&fail)?;
+    let history: Option<&str> = row.try_get(12).map_err(&fail)?;
+    let history = history.map(|text| serde_json::from_str(text).map_err(|_| damaged("attempts"))).transpose()?;
     Ok(Leg {
         send,
         order: unsigned(row.try_get(0).map_err(&fail)?),
@@ -76,6 +78,7 @@ fn leg(row: &SqliteRow, send: Arc<SendRecord>, app: App) -> Result<Leg> {
         app,
         state: SendState::from_code(row.try_get(6).map_err(&fail)?).ok_or_else(|| damaged("send state"))?,
         attempts: row.try_get(7).map_err(&fail)?,
+        history: history.unwrap_or_default(),
         next_attempt_at: Timestamp(row.try_get(8).map_err(&fail)?),
         dispatched_at: dispatched_at.map(Timestamp),
         reason: row.try_get(10).map_err(&fail)?,

@@ -13,6 +13,7 @@ use super::facts::Facts;
 use super::memory::{Memory, SHARD};
 use super::outbox;
 use super::plan::{Plan, Row};
+use super::setbacks;
 use super::tables::keep_aside;
 use crate::store::content;
 use crate::store::sqlite::behind::{Named, Stand};
@@ -50,6 +51,7 @@ pub(super) async fn flush(
     outbox::write(db, &plan).await?;
     index(memory, &facts, &plan.rows);
     memory.index.write(db).await?;
+    setbacks::write(db, memory, &plan.setbacks).await?;
     ends(db, &facts, &plan).await?;
     let mut news: Vec<News> = facts
         .streams

@@ -17,6 +17,7 @@ mod memory;
 mod outbox;
 mod plan;
 mod receipts;
+mod setbacks;
 mod subscribers;
 mod tables;
 mod timelines;
@@ -71,7 +72,9 @@ impl Command {
     fn weight(&self) -> usize {
         match self {
             Self::Commit(commit, _) => {
-                commit.drafts.len() + commit.changes.iter().map(|change| 1 + change.drafts.len()).sum::<usize>()
+                commit.drafts.len()
+                    + commit.setbacks.len()
+                    + commit.changes.iter().map(|change| 1 + change.drafts.len()).sum::<usize>()
             }
             Self::Enqueue(sends, _) => sends.iter().map(|send| 1 + send.legs.len() + send.drafts.len()).sum(),
             Self::Errand(_) => 1,

@@ -1,6 +1,7 @@
 //! Writing sends, their legs and the legs' steps.
 
 use sqlx::SqliteConnection;
+use switchboard_contract::storage::FailedAttempts;
 use switchboard_contract::{Error, ErrorKind, Result, SendState};
 
 use super::plan::Plan;
@@ -18,10 +19,11 @@ static LEGS: Bulk = Bulk::new(
     "",
 );
 static STEPS: Bulk = Bulk::new(
-    "WITH step (id, state, attempts, next_attempt_at, dispatched_at, reason, vendor) AS (VALUES ",
-    "(?,?,?,?,?,?,?)",
+    "WITH step (id, state, attempts, next_attempt_at, dispatched_at, reason, vendor, history) AS (VALUES ",
+    "(?,?,?,?,?,?,?,?)",
     ") UPDATE legs SET state = step.state, attempts = step.attempts, next_attempt_at = step.next_attempt_at,
-       dispatched_at = step.dispatched_at, reason = step.reason, vendor = coalesce(step.vendor, legs.vendor)
+       dispatched_at = step.dispatched_at, reason = step.reason, vendor = coalesce(step.vendor, legs.vendor),
+       history = coalesce(step.history, legs.history)
      FROM step WHERE legs.id = step.id",
 );
 
@@ -34,6 +36,11 @@ pub(super) async fn write(db: &mut SqliteConnection, plan: &Plan<'_>) -> Result<
 async fn run(db: &mut SqliteConnection, bulk: &'static Bulk, rows: usize, values: Values) -> Result<()> {
     let values = values.done().map_err(failed("outbox"))?;
     sqlx::query_with(bulk.text(rows), values).execute(db).await.map(drop).map_err(failed("outbox"))
+}
+
+fn encoded(history: &FailedAttempts) -> Result<String> {
+    serde_json::to_string(history)
+        .map_err(|error| Error::new(ErrorKind::Internal, "attempts could not be encoded").with_source(error))
 }
 
 async fn sends(db: &mut SqliteConnection, plan: &Plan<'_>) -> Result<()> {
@@ -89,7 +96,7 @@ async fn steps(db: &mut SqliteConnection, plan: &Plan<'_>) -> Result<()> {
     while !rest.is_empty() {
         let (part, left) = rest.split_at(STEPS.fit(rest.len()));
         rest = left;
-        let mut values = Values::with_capacity(part.len() * 7);
+        let mut values = Values::with_capacity(part.len() * 8);
         for (id, step) in part {
             let change = step.change;
             values.push(**id);
@@ -99,6 +106,7 @@ async fn steps(db: &mut SqliteConnection, plan: &Plan<'_>) -> Result<()> {
             values.push(change.dispatched_at.map(|at| at.0));
             values.push(change.reason.as_deref());
             values.push(step.vendor);
+            values.push(step.history.map(encoded).transpose()?);
         }
         run(db, &STEPS, part.len(), values).await?;
     }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
 use switchboard_contract::storage::{
-    Appended, ChangeOutcome, Commit, Committed, Enqueued, LegChange, LegGuard, NewLeg, NewSend,
+    Appended, ChangeOutcome, Commit, Committed, Enqueued, FailedAttempts, LegChange, LegGuard, NewLeg, NewSend,
+    SetbackChange,
 };
 use switchboard_contract::{Event, EventData, KeyClass, MessageId, MessageRef, Position, Result, SendState, Sequence};
 
@@ -43,6 +44,8 @@ pub(super) struct Step<'a> {
     pub(super) change: &'a LegChange,
     /// The vendor's id of this or an earlier step of the batch.
     pub(super) vendor: Option<&'a str>,
+    /// The failed attempts as this or an earlier step of the batch left them.
+    pub(super) history: Option<&'a FailedAttempts>,
 }
 
 /// A send to write.
@@ -62,6 +65,7 @@ pub(super) struct Plan<'a> {
     pub(super) sends: Vec<Accepted<'a>>,
     pub(super) legs: Vec<(i64, usize, &'a NewLeg)>,
     pub(super) steps: HashMap<i64, Step<'a>>,
+    pub(super) setbacks: Vec<&'a SetbackChange>,
     pub(super) consumed: HashMap<&'a str, u64>,
     /// Messages of this batch by our id, when there are recalls that may ask for them.
     fresh_ids: HashMap<(i64, MessageId), usize>,
@@ -98,6 +102,7 @@ impl<'a> Plan<'a> {
         }
         let changes = commit.changes.iter().map(|change| self.change(facts, change)).collect();
         let drafts = commit.drafts.iter().map(|_| self.append(facts)).collect();
+        self.setbacks.extend(&commit.setbacks);
         if let Some(mark) = &commit.consumed {
             let offset = self.consumed.entry(&mark.inbox).or_default();
             *offset = mark.offset.max(*offset);
@@ -121,8 +126,10 @@ impl<'a> Plan<'a> {
             return refused.unwrap_or(ChangeOutcome::Unknown);
         };
         leg.state = change.to;
-        let step = self.steps.entry(leg.id).or_insert(Step { change, vendor: None });
+        let step = self.steps.entry(leg.id).or_insert(Step { change, vendor: None, history: None });
         step.change = change;
+        step.history = change.history.as_ref().or(step.history);
+        self.setbacks.extend(change.setback.as_ref());
         if let Some(vendor) = &change.vendor_id {
             step.vendor = Some(vendor.as_str());
             facts.sent.entry((tenant, leg.app, vendor.as_str().to_owned())).or_insert(change.message_id);

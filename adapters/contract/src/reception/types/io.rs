@@ -109,6 +109,8 @@ pub enum Input<'a> {
     Gone(Place),
     /// Redeliver a conversation that is set aside.
     Redrive(Key),
+    /// Give up the first open event of a conversation that is set aside, and redeliver what stands behind it.
+    PassOver(Key),
     /// What is there to be stored? Answered by [`Action::Save`].
     Collect,
     /// The last [`Save`] is durable.

@@ -1,8 +1,8 @@
-//! Whether an app can be reached: a circuit breaker whose trial is first a probe and then one call.
+//! Whether an app can be reached: a circuit breaker whose trial is a probe, where there is one, and then one call.
 
 use std::time::Duration;
 
-use switchboard_contract::Timestamp;
+use switchboard_contract::{ErrorKind, Timestamp};
 
 /// What the app may do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +34,13 @@ pub(crate) struct Breaker {
     state: State,
     trips: u32,
     era: u64,
+    /// When and why the first pause since a call last got through began.
+    fault: Option<(Timestamp, ErrorKind)>,
 }
 
 impl Breaker {
     pub(crate) fn new() -> Self {
-        Self { state: State::Closed, trips: 0, era: 0 }
+        Self { state: State::Closed, trips: 0, era: 0, fault: None }
     }
 
     pub(crate) fn gate(&self, now: Timestamp) -> Gate {
@@ -61,14 +63,31 @@ impl Breaker {
         self.trips
     }
 
+    /// Since when no call has got through.
+    pub(crate) fn since(&self) -> Option<Timestamp> {
+        self.fault.map(|(since, _)| since)
+    }
+
+    /// Why it was paused last.
+    pub(crate) fn reason(&self) -> Option<ErrorKind> {
+        self.fault.map(|(_, kind)| kind)
+    }
+
     /// The app failed. Failures of calls that left before the last pause are the same failure. Returns whether the
     /// pause is new; `pause` is asked for the length of the n-th pause in a row, from 1.
-    pub(crate) fn failed(&mut self, era: u64, now: Timestamp, pause: impl FnOnce(u32) -> Duration) -> bool {
+    pub(crate) fn failed(
+        &mut self,
+        era: u64,
+        now: Timestamp,
+        kind: ErrorKind,
+        pause: impl FnOnce(u32) -> Duration,
+    ) -> bool {
         if era != self.era {
             return false;
         }
         self.trips += 1;
         self.era += 1;
+        self.fault = Some((self.since().unwrap_or(now), kind));
         self.state = State::Open { until: now + pause(self.trips) };
         true
     }
@@ -98,6 +117,14 @@ impl Breaker {
         if era == self.era {
             self.state = State::Closed;
             self.trips = 0;
+            self.fault = None;
+        }
+    }
+
+    /// Somebody else got through to the app: a pause ends at once, and the next call tries it.
+    pub(crate) fn reached(&mut self) {
+        if let State::Open { .. } = self.state {
+            self.state = State::Ready;
         }
     }
 
@@ -114,12 +141,13 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const DOWN: ErrorKind = ErrorKind::Unavailable;
 
     #[test]
     fn a_failure_pauses_then_probes_then_tries_one_call() {
         let mut breaker = Breaker::new();
         let era = breaker.era();
-        assert!(breaker.failed(era, Timestamp(0), |_| SECOND));
+        assert!(breaker.failed(era, Timestamp(0), DOWN, |_| SECOND));
         assert_eq!(breaker.gate(Timestamp(999)), Gate::Paused(Timestamp(1000)));
         assert_eq!(breaker.gate(Timestamp(1000)), Gate::Probe);
         breaker.probing();
@@ -136,8 +164,8 @@ mod tests {
     fn many_calls_that_fail_together_are_one_failure_and_late_answers_open_nothing() {
         let mut breaker = Breaker::new();
         let era = breaker.era();
-        assert!(breaker.failed(era, Timestamp(0), |_| SECOND));
-        assert!(!breaker.failed(era, Timestamp(1), |_| SECOND));
+        assert!(breaker.failed(era, Timestamp(0), DOWN, |_| SECOND));
+        assert!(!breaker.failed(era, Timestamp(1), DOWN, |_| SECOND));
         breaker.answered(era);
         assert_eq!(breaker.gate(Timestamp(1)), Gate::Paused(Timestamp(1000)));
         assert_eq!(breaker.trips(), 1);
@@ -148,7 +176,7 @@ mod tests {
         let mut breaker = Breaker::new();
         for trip in 1..5 {
             let era = breaker.era();
-            assert!(breaker.failed(era, Timestamp(0), |n| SECOND * n));
+            assert!(breaker.failed(era, Timestamp(0), DOWN, |n| SECOND * n));
             assert_eq!(breaker.gate(Timestamp(0)), Gate::Paused(Timestamp(1000 * i64::from(trip))));
             breaker.probing();
             breaker.probed();

@@ -31,8 +31,15 @@ pub(crate) enum Verdict {
     Fail,
 }
 
-fn is_app_wide(kind: ErrorKind) -> bool {
+/// Whether the failure is the whole app's.
+pub(crate) fn is_app_wide(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Unauthorized | ErrorKind::Closed)
+}
+
+/// As [`is_app_wide`], of the stored name of a kind.
+pub(crate) fn is_app_wide_word(word: &str) -> bool {
+    let kinds = [ErrorKind::Unavailable, ErrorKind::Timeout, ErrorKind::Unauthorized, ErrorKind::Closed];
+    kinds.into_iter().any(|kind| is_app_wide(kind) && kind.as_str() == word)
 }
 
 fn is_ours(kind: ErrorKind) -> bool {
@@ -52,8 +59,9 @@ pub(crate) fn of_call(error: &Error) -> Verdict {
     }
 }
 
-/// Judges a failure before the call: everything done there is harmless twice, so that nothing is in doubt.
-pub(crate) fn of_preparation(error: &Error) -> Verdict {
+/// Judges the failure of what is harmless twice, as all that is done before a call and all that only reads: nothing is
+/// in doubt.
+pub(crate) fn of_repeatable(error: &Error) -> Verdict {
     match of_call(error) {
         _ if is_ours(error.kind()) => Verdict::AppDown { after: None },
         Verdict::Doubt { .. } => repeatable(error.kind(), None),
@@ -66,6 +74,14 @@ fn repeatable(kind: ErrorKind, after: Option<Duration>) -> Verdict {
         ErrorKind::RateLimited => Verdict::TooFast { after },
         kind if is_app_wide(kind) || is_ours(kind) => Verdict::AppDown { after },
         _ => Verdict::Again { after },
+    }
+}
+
+/// Attempts that a failure stands for: a caller below may have tried several times already.
+pub(crate) fn attempts(error: &Error) -> u32 {
+    match error.retry() {
+        Retry::Exhausted { attempts } => u32::from(attempts).max(1),
+        _ => 1,
     }
 }
 
@@ -100,7 +116,7 @@ mod tests {
             assert_eq!(of_call(&error(kind, retry)), verdict, "{kind} {retry:?}");
         }
         let unknown = error(ErrorKind::Internal, Retry::OutcomeUnknown);
-        assert_eq!(of_preparation(&unknown), Verdict::Again { after: None });
-        assert_eq!(of_preparation(&error(ErrorKind::Storage, Retry::Never)), Verdict::AppDown { after: None });
+        assert_eq!(of_repeatable(&unknown), Verdict::Again { after: None });
+        assert_eq!(of_repeatable(&error(ErrorKind::Storage, Retry::Never)), Verdict::AppDown { after: None });
     }
 }

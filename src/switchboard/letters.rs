@@ -1,0 +1,445 @@
+//! Dead letters of every kind, and what waits for its next try: listed, looked at, redriven, dropped.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use metrics::gauge;
+use serde::Serialize;
+use serde_json::{Value, json};
+use switchboard_contract::storage::{
+    Commit, FailedAttempts, ParkedConversation, Setback, SetbackChange, SetbackFilter, SetbackKind,
+};
+use switchboard_contract::{
+    App, AppKey, ConversationId, Error, ErrorKind, MessageId, ProviderId, Result, SubscriberName, TenantId, Timestamp,
+};
+
+use super::{Switchboard, Tenant};
+use crate::recovery::Redriver;
+use crate::sending::RedriveRisk;
+
+/// Letters read at once while many are redriven or dropped.
+const PAGE: usize = 500;
+
+/// Who redrives the letters of each kind that is neither a send nor a delivery.
+pub(super) type Redrivers = BTreeMap<SetbackKind, Arc<dyn Redriver>>;
+
+/// Something that was given up, or waits for its next try.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeadLetter {
+    /// Names it; safe in a URL as it stands.
+    pub id: String,
+    /// What kind of thing it is about.
+    pub kind: SetbackKind,
+    /// The provider's alias, if the app is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderId>,
+    /// The vendor's key of the app it concerns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppKey>,
+    /// The conversation it concerns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<ConversationId>,
+    /// Why: a stable lower-case word.
+    pub reason: String,
+    /// Attempts made; those that an outage of the whole app cost are none.
+    pub attempts: u32,
+    /// The attempts that failed, with their times.
+    pub history: FailedAttempts,
+    /// Where what it is about can be found.
+    pub about: Value,
+    /// When it was given up, or first failed while it waits. Milliseconds.
+    pub since: Timestamp,
+    /// When it is tried again by itself; missing for a dead letter. Milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_try_at: Option<Timestamp>,
+}
+
+/// Which letters. Nothing is left out for a field without a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetterFilter {
+    /// What waits for its next try, in place of what was given up.
+    pub waiting: bool,
+    /// Only this kind.
+    pub kind: Option<SetbackKind>,
+    /// Only this provider, by alias.
+    pub provider: Option<ProviderId>,
+    /// Only this conversation.
+    pub conversation: Option<ConversationId>,
+    /// Only deliveries to this subscriber.
+    pub subscriber: Option<SubscriberName>,
+    /// Only this reason.
+    pub reason: Option<String>,
+    /// Given up from this time on.
+    pub since: Option<Timestamp>,
+    /// Given up before this time.
+    pub until: Option<Timestamp>,
+}
+
+/// A page of letters.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct DeadLetterPage {
+    /// In the order in which they were given up; deliveries come last, by subscriber and conversation.
+    pub letters: Vec<DeadLetter>,
+    /// Where the next page begins; none after the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A letter that could not be redriven or dropped as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RefusedLetter {
+    /// Which.
+    pub id: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What became of letters that somebody redrove or dropped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LettersDone {
+    /// How many are tried again, or gone.
+    pub done: u64,
+    /// Those that stay, and why.
+    pub refused: Vec<RefusedLetter>,
+}
+
+/// Where a page begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Cursor {
+    Number(u64),
+    Delivery(String),
+}
+
+impl Cursor {
+    fn text(&self) -> String {
+        match self {
+            Self::Number(number) => format!("n{number}"),
+            Self::Delivery(id) => format!("d{id}"),
+        }
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || Error::invalid("cursor", "must be one that a page answered with");
+        match text.split_at_checked(1) {
+            Some(("n", number)) => number.parse().map(Self::Number).map_err(|_| wrong()),
+            Some(("d", id)) => Ok(Self::Delivery(id.to_owned())),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+fn missing() -> Error {
+    Error::new(ErrorKind::NotFound, "no such dead letter")
+}
+
+fn delivery_id(subscriber: &SubscriberName, conversation: &ConversationId) -> String {
+    format!("{}~{subscriber}~{conversation}", SetbackKind::Delivery)
+}
+
+/// The subscriber and conversation in the key of a delivery.
+fn delivery_of(key: &str) -> Result<(SubscriberName, ConversationId)> {
+    let (subscriber, conversation) = key.split_once('~').ok_or_else(missing)?;
+    Ok((SubscriberName::from(subscriber), conversation.parse().map_err(|_| missing())?))
+}
+
+impl DeadLetterFilter {
+    fn takes_deliveries(&self) -> bool {
+        !self.waiting && self.kind.is_none_or(|kind| kind == SetbackKind::Delivery) && self.provider.is_none()
+    }
+
+    fn takes_others(&self) -> bool {
+        self.subscriber.is_none() && self.kind != Some(SetbackKind::Delivery)
+    }
+
+    fn admits(&self, letter: &DeadLetter, subscriber: &SubscriberName) -> bool {
+        self.subscriber.as_ref().is_none_or(|wanted| wanted == subscriber)
+            && self.conversation.as_ref().is_none_or(|id| letter.conversation.as_ref() == Some(id))
+            && self.reason.as_ref().is_none_or(|reason| letter.reason == *reason)
+            && self.since.is_none_or(|since| letter.since >= since)
+            && self.until.is_none_or(|until| letter.since < until)
+    }
+}
+
+impl Switchboard {
+    /// Brings the gauges of dead letters and of what waits for its next try up to date. The sidecar does so whenever its
+    /// metrics are read.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub async fn measure_letters(&self) -> Result<()> {
+        let counts = self.inner.store.setback_counts().await?;
+        for kind in SetbackKind::ALL.into_iter().filter(|kind| *kind != SetbackKind::Delivery) {
+            let own = counts.iter().filter(|count| count.kind == kind);
+            let (dead, waiting) = own.fold((0, 0), |sum, count| (sum.0 + count.dead, sum.1 + count.waiting));
+            gauge!("switchboard_dead_letters", "kind" => kind.as_str()).set(dead as f64);
+            gauge!("switchboard_retries_waiting", "kind" => kind.as_str()).set(waiting as f64);
+        }
+        Ok(())
+    }
+}
+
+impl Tenant {
+    /// Lists dead letters, or what waits for its next try, from `cursor` on.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a cursor that is none; `NotFound` for an unknown provider; `Storage`.
+    pub async fn dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<DeadLetterPage> {
+        let cursor = cursor.map_or(Ok(Cursor::Number(0)), str::parse)?;
+        let mut page = DeadLetterPage::default();
+        let mut behind = None;
+        match cursor {
+            Cursor::Number(after) if filter.takes_others() => {
+                let found = self.setbacks(filter, after, limit).await?;
+                page.next =
+                    found.last().filter(|_| found.len() == limit).map(|last| Cursor::Number(last.number).text());
+                page.letters = found.into_iter().map(|one| self.letter(one)).collect();
+            }
+            Cursor::Number(_) => {}
+            Cursor::Delivery(id) => behind = Some(id),
+        }
+        if page.next.is_some() || !filter.takes_deliveries() {
+            return Ok(page);
+        }
+        let room = limit - page.letters.len();
+        let mut parked = self.parked(filter).await?;
+        if let Some(id) = behind {
+            parked.retain(|letter| letter.id > id);
+        }
+        let more = parked.len() > room;
+        parked.truncate(room);
+        page.letters.append(&mut parked);
+        if more {
+            let last = page.letters.last().filter(|last| last.kind == SetbackKind::Delivery);
+            page.next =
+                Some(last.map_or(Cursor::Delivery(String::new()), |last| Cursor::Delivery(last.id.clone())).text());
+        }
+        Ok(page)
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` for what is no id; `Storage`.
+    pub async fn dead_letter(&self, id: &str) -> Result<DeadLetter> {
+        let (kind, key) = Setback::parse_id(id)?;
+        if kind == SetbackKind::Delivery {
+            let (subscriber, conversation) = delivery_of(key)?;
+            let filter = DeadLetterFilter {
+                subscriber: Some(subscriber),
+                conversation: Some(conversation),
+                ..DeadLetterFilter::default()
+            };
+            return self.parked(&filter).await?.pop().ok_or_else(missing);
+        }
+        let found = self.switchboard.inner.store.setback(&self.id, kind, key).await?;
+        found.map(|one| self.letter(one)).ok_or_else(missing)
+    }
+
+    /// Has one tried again, with as many attempts as something new: a message in its place before what its conversation
+    /// has queued since, deliveries from the first open event on.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` for what cannot be tried again as it is, above all a message of which nobody knows whether
+    /// it arrived, unless `risk` accepts that it may arrive twice; what the vendor answers where it is asked at once;
+    /// `Storage`.
+    pub async fn redrive_dead_letter(&self, id: &str, risk: RedriveRisk) -> Result<()> {
+        let letter = self.dead_letter(id).await?;
+        let done = self.redrive_these(vec![letter], risk).await?;
+        match done.refused.into_iter().next() {
+            None => Ok(()),
+            Some(refused) => Err(Error::new(ErrorKind::Conflict, refused.why)),
+        }
+    }
+
+    /// Has every letter of a filter tried again. Messages of one conversation go in the order in which they were
+    /// accepted. What cannot be tried again stays and is named; it keeps nothing else back.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown provider; `RateLimited` when too much is queued; `Storage`. What was redriven before
+    /// that stays so.
+    pub async fn redrive_dead_letters(&self, filter: &DeadLetterFilter, risk: RedriveRisk) -> Result<LettersDone> {
+        let all = self.every(filter).await?;
+        self.redrive_these(all, risk).await
+    }
+
+    /// Drops one for good: a message stays failed, a fetch is not made, deliveries go on behind the event that failed.
+    ///
+    /// # Errors
+    /// `NotFound`; `Storage`.
+    pub async fn drop_dead_letter(&self, id: &str) -> Result<()> {
+        let letter = self.dead_letter(id).await?;
+        self.drop_these(vec![letter]).await.map(drop)
+    }
+
+    /// Drops every letter of a filter.
+    ///
+    /// # Errors
+    /// As [`drop_dead_letter`](Self::drop_dead_letter).
+    pub async fn drop_dead_letters(&self, filter: &DeadLetterFilter) -> Result<LettersDone> {
+        let all = self.every(filter).await?;
+        self.drop_these(all).await
+    }
+
+    async fn every(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetter>> {
+        let (mut all, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = self.dead_letters(filter, cursor.as_deref(), PAGE).await?;
+            all.extend(page.letters);
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn redrive_these(&self, letters: Vec<DeadLetter>, risk: RedriveRisk) -> Result<LettersDone> {
+        let inner = &self.switchboard.inner;
+        let (mut done, mut messages) = (LettersDone::default(), Vec::new());
+        for letter in letters {
+            let (kind, key) = Setback::parse_id(&letter.id)?;
+            if kind == SetbackKind::Send {
+                messages.push(key.parse::<MessageId>().map_err(|_| missing())?);
+                continue;
+            }
+            let outcome = match kind {
+                SetbackKind::Delivery => {
+                    let (subscriber, conversation) = delivery_of(key)?;
+                    inner.hub.redrive(&self.id, &subscriber, &conversation).await.map(drop)
+                }
+                _ => self.redrive_other(kind, key).await,
+            };
+            done.add(letter.id, outcome)?;
+        }
+        let sent = inner.sending.redrive_all(&self.id, &messages, risk).await?;
+        done.done += sent.queued;
+        let refused = |(message, why)| RefusedLetter { id: format!("{}~{message}", SetbackKind::Send), why };
+        done.refused.extend(sent.refused.into_iter().map(refused));
+        Ok(done)
+    }
+
+    async fn redrive_other(&self, kind: SetbackKind, key: &str) -> Result<()> {
+        let inner = &self.switchboard.inner;
+        let letter = inner.store.setback(&self.id, kind, key).await?.ok_or_else(missing)?;
+        let unknown = || Error::new(ErrorKind::Conflict, format!("nothing here redrives a {kind}"));
+        let redriver = inner.redrivers.get(&kind).ok_or_else(unknown)?;
+        redriver.redrive(&letter, inner.clock.now()).await
+    }
+
+    async fn drop_these(&self, letters: Vec<DeadLetter>) -> Result<LettersDone> {
+        let inner = &self.switchboard.inner;
+        let (mut done, mut gone) = (LettersDone::default(), Vec::new());
+        for letter in letters {
+            tracing::warn!(
+                op = "drop_dead_letter",
+                id = letter.id,
+                reason = letter.reason,
+                "a dead letter was dropped"
+            );
+            let (kind, key) = Setback::parse_id(&letter.id)?;
+            if kind == SetbackKind::Delivery {
+                let (subscriber, conversation) = delivery_of(key)?;
+                let outcome = inner.hub.pass_over(&self.id, &subscriber, &conversation).await.map(drop);
+                done.add(letter.id, outcome)?;
+            } else {
+                gone.push(SetbackChange::Clear { tenant: self.id.clone(), kind, key: key.to_owned() });
+            }
+        }
+        done.done += gone.len() as u64;
+        if !gone.is_empty() {
+            inner.store.commit(Commit { setbacks: gone, ..Commit::default() }).await?;
+        }
+        Ok(done)
+    }
+
+    async fn setbacks(&self, filter: &DeadLetterFilter, after: u64, limit: usize) -> Result<Vec<Setback>> {
+        let app = match &filter.provider {
+            Some(alias) => Some(self.provider(Some(alias))?.app().clone()),
+            None => None,
+        };
+        let filter = SetbackFilter {
+            dead: Some(!filter.waiting),
+            kind: filter.kind,
+            app,
+            conversation: filter.conversation.clone(),
+            reason: filter.reason.clone(),
+            since: filter.since,
+            until: filter.until,
+        };
+        self.switchboard.inner.store.setbacks(&self.id, &filter, after, limit).await
+    }
+
+    /// The deliveries that were given up, in the order of their ids.
+    async fn parked(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetter>> {
+        let mut letters = Vec::new();
+        for (subscriber, parked) in self.switchboard.inner.hub.all_parked(&self.id).await? {
+            let letter = parked_letter(&subscriber, parked);
+            if filter.admits(&letter, &subscriber) {
+                letters.push(letter);
+            }
+        }
+        letters.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(letters)
+    }
+
+    fn letter(&self, one: Setback) -> DeadLetter {
+        DeadLetter {
+            id: one.id(),
+            kind: one.kind,
+            provider: one.app.as_ref().and_then(|app| self.alias_of(app)),
+            app: one.app.map(|app| app.key),
+            conversation: one.conversation,
+            reason: one.reason,
+            attempts: one.attempts,
+            history: one.history,
+            about: one.detail,
+            since: one.since,
+            next_try_at: one.next_at,
+        }
+    }
+
+    fn alias_of(&self, app: &App) -> Option<ProviderId> {
+        let own = |tenant: &TenantId| *tenant == self.id;
+        let mut all = self.switchboard.inner.providers.iter();
+        all.find(|(_, one)| own(&one.tenant) && one.provider.app() == app).map(|(alias, _)| alias.clone())
+    }
+}
+
+impl LettersDone {
+    /// What cannot be tried again stays; that nothing can be read or written ends it all.
+    fn add(&mut self, id: String, outcome: Result<()>) -> Result<()> {
+        match outcome {
+            Ok(()) => self.done += 1,
+            Err(error) if matches!(error.kind(), ErrorKind::Storage | ErrorKind::StorageFull | ErrorKind::Closed) => {
+                return Err(error);
+            }
+            Err(error) => self.refused.push(RefusedLetter { id, why: error.message().to_owned() }),
+        }
+        Ok(())
+    }
+}
+
+fn parked_letter(subscriber: &SubscriberName, parked: ParkedConversation) -> DeadLetter {
+    DeadLetter {
+        id: delivery_id(subscriber, &parked.conversation),
+        kind: SetbackKind::Delivery,
+        provider: None,
+        app: None,
+        conversation: Some(parked.conversation),
+        reason: parked.reason,
+        attempts: parked.attempts,
+        history: FailedAttempts::default(),
+        about: json!({ "subscriber": subscriber, "sequence": parked.from, "position": parked.position }),
+        since: parked.since,
+        next_try_at: None,
+    }
+}
