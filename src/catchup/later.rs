@@ -21,7 +21,7 @@ use super::{Catchup, Inner};
 use crate::recovery::backoff::Jitter;
 use crate::recovery::breaker::{Breaker, Gate};
 use crate::recovery::verdict::{self, Verdict};
-use crate::recovery::{AppHealth, RecoveryConfig, Redriver, app_hash, bury};
+use crate::recovery::{AppHealth, RecoveryConfig, Redriver, app_hash, bury, health};
 
 /// A span of a conversation, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,7 +135,7 @@ impl Later {
     }
 
     /// Works until dropped.
-    pub(super) async fn run(self: Arc<Self>, mut health: Option<watch::Receiver<AppHealth>>) {
+    pub(super) async fn run(self: Arc<Self>, mut told: Option<watch::Receiver<AppHealth>>) {
         let mut breaker = Breaker::new();
         loop {
             let wait = match self.round(&mut breaker).await {
@@ -148,7 +148,7 @@ impl Later {
             tokio::select! {
                 () = self.rung.notified() => {}
                 () = sleep(&*self.clock, wait) => {}
-                back = reachable(&mut health) => if back { breaker.reached() } else { health = None },
+                back = health::reachable(&mut told) => if back { breaker.reached() } else { told = None },
             }
         }
     }
@@ -261,18 +261,6 @@ async fn sleep(clock: &dyn Clock, wait: Option<Duration>) {
     match wait {
         Some(wait) => clock.sleep(wait).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Resolves when the app is reachable again; `false` when nobody will tell any more.
-async fn reachable(health: &mut Option<watch::Receiver<AppHealth>>) -> bool {
-    let Some(health) = health else { return std::future::pending().await };
-    loop {
-        match health.changed().await {
-            Ok(()) if health.borrow_and_update().is_reachable() => return true,
-            Ok(()) => {}
-            Err(_) => return false,
-        }
     }
 }
 

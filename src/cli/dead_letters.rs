@@ -148,7 +148,7 @@ impl DeadLetters {
                 Ok(())
             }
             Act::Redrive(Redrive { many, may_arrive_twice }) => many.redrive(may_arrive_twice).await,
-            Act::Drop(many) => many.drop().await,
+            Act::Drop(many) => many.remove().await,
         }
     }
 }
@@ -191,7 +191,7 @@ impl Many {
         done(&client.post("/v1/dead-letters/redrive", &call).await?, "tried again", self.json)
     }
 
-    async fn drop(self) -> Result<(), Error> {
+    async fn remove(self) -> Result<(), Error> {
         let client = Client::new(self.sidecar);
         if let Some(id) = &self.id {
             client.send_empty(reqwest::Method::DELETE, &format!("/v1/dead-letters/{}", escaped(id))).await?;

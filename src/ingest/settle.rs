@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use switchboard_contract::storage::Store;
 use switchboard_contract::{
-    App, Clock, ConversationKind, ErrorKind, GroupNaming, InboundPlace, Result, TenantId, VendorGroupId,
+    App, Clock, ConversationKind, ErrorKind, GroupNaming, InboundPlace, Result, Retry, TenantId, VendorGroupId,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::retry::{Backoff, is_transient};
 use super::source::Source;
 use crate::identity::{Identity, Provisioner, SeenGroup};
+use crate::recovery::verdict::{self, Verdict};
 
 /// Look-ups of one tenant at its vendors under way at once.
 const PARALLEL: usize = 8;
@@ -155,8 +156,13 @@ impl Settler {
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => {
                     return Some(false);
                 }
-                Err(error) if is_transient(&error) || error.kind() == ErrorKind::Unauthorized => {
-                    self.clock.sleep(waits.next()).await;
+                Err(error) if is_transient(&error) || verdict::of_repeatable(&error) != Verdict::Fail => {
+                    // A wait the vendor named is kept.
+                    let named = match error.retry() {
+                        Retry::Safe { after } => after.unwrap_or_default(),
+                        _ => std::time::Duration::ZERO,
+                    };
+                    self.clock.sleep(waits.next().max(named)).await;
                 }
                 Err(error) => {
                     tracing::warn!(provider = %source.alias(), op = "kind_of", %error, "the vendor does not say");

@@ -108,6 +108,7 @@ impl Subject {
             next_look: verdict.next_look,
         };
         self.store.put_hour(&self.tenant, self.provider.app(), &record).await?;
+        self.note(before, &record, error.as_ref()).await?;
         self.telling.looked(before, &record, &pass, &self.config).await;
         Ok((record, pass))
     }

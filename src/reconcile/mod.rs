@@ -16,6 +16,7 @@ mod reading;
 mod report;
 mod runs;
 mod schedule;
+mod setback;
 mod telling;
 mod worker;
 
@@ -35,6 +36,7 @@ pub use report::{AppCoverage, CoverageReport, Hole, HoleKind};
 pub use worker::{HourReport, ReconcileReport};
 
 use crate::ingest::WeakIngest;
+use crate::recovery::AppHealth;
 use look::Subject;
 use report::Facts;
 use schedule::{HOUR, Rules};
@@ -106,11 +108,18 @@ impl Reconciler {
     }
 
     /// Reconciles this provider's app from now on. What was sent before the first registration ever of an app is
-    /// history and left alone.
+    /// history and left alone. Where `health` tells that the app can be reached again, files that could not be had wait
+    /// no longer.
     ///
     /// # Errors
     /// `Storage`.
-    pub async fn register(&self, alias: ProviderId, tenant: TenantId, provider: Arc<dyn Provider>) -> Result<()> {
+    pub async fn register(
+        &self,
+        alias: ProviderId,
+        tenant: TenantId,
+        provider: Arc<dyn Provider>,
+        health: Option<watch::Receiver<AppHealth>>,
+    ) -> Result<()> {
         let inner = &self.0;
         let app = provider.app().clone();
         // The vendor's clock may be behind ours.
@@ -137,7 +146,7 @@ impl Reconciler {
                 config: inner.config.clone(),
                 began,
             };
-            let worker = Worker { subject, rules, since, requests, doing, known: BTreeMap::new() };
+            let worker = Worker { subject, rules, since, requests, doing, known: BTreeMap::new(), health };
             let stop = inner.stop.clone();
             inner.tasks.spawn(async move { stop.run_until_cancelled(worker.run()).await });
             (calls, done)

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::look::{Manner, Subject, given_up};
 use super::schedule::{self, HOUR, Rules, Step};
+use crate::recovery::{AppHealth, health};
 
 /// Waits after the store failed.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -76,6 +77,8 @@ pub(super) struct Worker {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) doing: watch::Sender<Doing>,
     pub(super) known: BTreeMap<Timestamp, HourCoverage>,
+    /// Whether the app can be reached.
+    pub(super) health: Option<watch::Receiver<AppHealth>>,
 }
 
 impl Worker {
@@ -106,6 +109,10 @@ impl Worker {
                         () = rest => {
                             self.doing.send_replace(Doing::Busy);
                         }
+                        back = health::reachable(&mut self.health) => match back {
+                            true => self.look_again(),
+                            false => self.health = None,
+                        },
                     }
                 }
                 Ok(None) => pause = PAUSE.0,
@@ -168,9 +175,19 @@ impl Worker {
     async fn give_up(&mut self, hour: Timestamp) -> Result<()> {
         let record = given_up(self.known.get(&hour), hour, self.subject.clock.now());
         self.subject.store.put_hour(&self.subject.tenant, self.subject.provider.app(), &record).await?;
+        self.subject.note_given_up(&record).await?;
         self.subject.telling.given_up(&record).await;
         self.known.insert(hour, record);
         Ok(())
+    }
+
+    /// The vendor is back: what could not be had from it is looked for at once.
+    fn look_again(&mut self) {
+        let now = self.subject.clock.now();
+        let away = |hour: &&mut HourCoverage| {
+            hour.state == CoverageState::Suspect && hour.reason == schedule::reason::UNREACHABLE
+        };
+        self.known.values_mut().filter(away).for_each(|hour| hour.next_look = Some(now));
     }
 
     /// Hours that are long over need no memory.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use switchboard_contract::{ErrorKind, Timestamp};
+use tokio::sync::watch;
 
 use super::breaker::{Breaker, Gate};
 
@@ -67,5 +68,17 @@ impl AppHealth {
             Gate::Probe | Gate::Trying | Gate::Trial => (BreakerState::HalfOpen, None),
         };
         Self { state, since: breaker.since(), next_try_at, trips: breaker.trips(), reason: breaker.reason() }
+    }
+}
+
+/// Resolves when the app can be reached again; `false` when nobody will tell any more.
+pub(crate) async fn reachable(health: &mut Option<watch::Receiver<AppHealth>>) -> bool {
+    let Some(health) = health else { return std::future::pending().await };
+    loop {
+        match health.changed().await {
+            Ok(()) if health.borrow_and_update().is_reachable() => return true,
+            Ok(()) => {}
+            Err(_) => return false,
+        }
     }
 }

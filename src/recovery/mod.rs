@@ -11,7 +11,7 @@
 pub(crate) mod backoff;
 pub(crate) mod breaker;
 mod config;
-mod health;
+pub(crate) mod health;
 mod letters;
 pub(crate) mod verdict;
 

@@ -292,6 +292,11 @@ impl Doubts {
         });
     }
 
+    /// It holds its conversation longer.
+    pub(crate) fn hold_on(&mut self, message: MessageId, until: Timestamp) {
+        self.change(message, |doubt| doubt.hold = doubt.hold.map(|_| Some(until)));
+    }
+
     /// Its conversation goes on.
     pub(crate) fn let_go(&mut self, message: MessageId) {
         self.change(message, |doubt| doubt.hold = None);

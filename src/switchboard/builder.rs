@@ -131,8 +131,8 @@ impl Builder {
             let mode = if one.receive_only { AppMode::ReceiveOnly } else { AppMode::Active };
             sending.register(alias.clone(), one.tenant.clone(), one.provider.clone(), mode);
             let health = sending.health(one.provider.app());
-            catchup.register(alias.clone(), one.tenant.clone(), one.provider.clone(), health).await?;
-            reconciler.register(alias.clone(), one.tenant.clone(), one.provider.clone()).await?;
+            catchup.register(alias.clone(), one.tenant.clone(), one.provider.clone(), health.clone()).await?;
+            reconciler.register(alias.clone(), one.tenant.clone(), one.provider.clone(), health).await?;
         }
         #[cfg(feature = "archive")]
         if let Some(archiver) = &archiver {
@@ -141,8 +141,13 @@ impl Builder {
         }
         hand_over(&store, &sending, &providers).await?;
         verify_again(&ingest, &providers).await;
-        let redrivers =
-            [(SetbackKind::Recall, sending.redriver()), (SetbackKind::Query, catchup.redriver())].into_iter().collect();
+        let redrivers = [
+            (SetbackKind::Recall, sending.redriver()),
+            (SetbackKind::Query, catchup.redriver()),
+            (SetbackKind::File, reconciler.redriver()),
+        ]
+        .into_iter()
+        .collect();
         Ok(Switchboard {
             inner: Arc::new(Inner {
                 store,

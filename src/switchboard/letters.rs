@@ -1,19 +1,18 @@
 //! Dead letters of every kind, and what waits for its next try: listed, looked at, redriven, dropped.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use metrics::gauge;
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use switchboard_contract::storage::{
     Commit, FailedAttempts, ParkedConversation, Setback, SetbackChange, SetbackFilter, SetbackKind,
 };
 use switchboard_contract::{
-    App, AppKey, ConversationId, Error, ErrorKind, MessageId, ProviderId, Result, SubscriberName, TenantId, Timestamp,
+    App, ConversationId, Error, ErrorKind, MessageId, ProviderId, Result, SubscriberName, TenantId,
 };
 
+use super::letter::{Cursor, DeadLetter, DeadLetterFilter, DeadLetterPage, LettersDone, RefusedLetter};
 use super::{Switchboard, Tenant};
 use crate::recovery::Redriver;
 use crate::sending::RedriveRisk;
@@ -23,115 +22,6 @@ const PAGE: usize = 500;
 
 /// Who redrives the letters of each kind that is neither a send nor a delivery.
 pub(super) type Redrivers = BTreeMap<SetbackKind, Arc<dyn Redriver>>;
-
-/// Something that was given up, or waits for its next try.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct DeadLetter {
-    /// Names it; safe in a URL as it stands.
-    pub id: String,
-    /// What kind of thing it is about.
-    pub kind: SetbackKind,
-    /// The provider's alias, if the app is configured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub provider: Option<ProviderId>,
-    /// The vendor's key of the app it concerns.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub app: Option<AppKey>,
-    /// The conversation it concerns.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub conversation: Option<ConversationId>,
-    /// Why: a stable lower-case word.
-    pub reason: String,
-    /// Attempts made; those that an outage of the whole app cost are none.
-    pub attempts: u32,
-    /// The attempts that failed, with their times.
-    pub history: FailedAttempts,
-    /// Where what it is about can be found.
-    pub about: Value,
-    /// When it was given up, or first failed while it waits. Milliseconds.
-    pub since: Timestamp,
-    /// When it is tried again by itself; missing for a dead letter. Milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_try_at: Option<Timestamp>,
-}
-
-/// Which letters. Nothing is left out for a field without a value.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeadLetterFilter {
-    /// What waits for its next try, in place of what was given up.
-    pub waiting: bool,
-    /// Only this kind.
-    pub kind: Option<SetbackKind>,
-    /// Only this provider, by alias.
-    pub provider: Option<ProviderId>,
-    /// Only this conversation.
-    pub conversation: Option<ConversationId>,
-    /// Only deliveries to this subscriber.
-    pub subscriber: Option<SubscriberName>,
-    /// Only this reason.
-    pub reason: Option<String>,
-    /// Given up from this time on.
-    pub since: Option<Timestamp>,
-    /// Given up before this time.
-    pub until: Option<Timestamp>,
-}
-
-/// A page of letters.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct DeadLetterPage {
-    /// In the order in which they were given up; deliveries come last, by subscriber and conversation.
-    pub letters: Vec<DeadLetter>,
-    /// Where the next page begins; none after the last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
-}
-
-/// A letter that could not be redriven or dropped as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RefusedLetter {
-    /// Which.
-    pub id: String,
-    /// Why.
-    pub why: String,
-}
-
-/// What became of letters that somebody redrove or dropped.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct LettersDone {
-    /// How many are tried again, or gone.
-    pub done: u64,
-    /// Those that stay, and why.
-    pub refused: Vec<RefusedLetter>,
-}
-
-/// Where a page begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Cursor {
-    Number(u64),
-    Delivery(String),
-}
-
-impl Cursor {
-    fn text(&self) -> String {
-        match self {
-            Self::Number(number) => format!("n{number}"),
-            Self::Delivery(id) => format!("d{id}"),
-        }
-    }
-}
-
-impl FromStr for Cursor {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let wrong = || Error::invalid("cursor", "must be one that a page answered with");
-        match text.split_at_checked(1) {
-            Some(("n", number)) => number.parse().map(Self::Number).map_err(|_| wrong()),
-            Some(("d", id)) => Ok(Self::Delivery(id.to_owned())),
-            _ => Err(wrong()),
-        }
-    }
-}
 
 fn missing() -> Error {
     Error::new(ErrorKind::NotFound, "no such dead letter")
@@ -145,24 +35,6 @@ fn delivery_id(subscriber: &SubscriberName, conversation: &ConversationId) -> St
 fn delivery_of(key: &str) -> Result<(SubscriberName, ConversationId)> {
     let (subscriber, conversation) = key.split_once('~').ok_or_else(missing)?;
     Ok((SubscriberName::from(subscriber), conversation.parse().map_err(|_| missing())?))
-}
-
-impl DeadLetterFilter {
-    fn takes_deliveries(&self) -> bool {
-        !self.waiting && self.kind.is_none_or(|kind| kind == SetbackKind::Delivery) && self.provider.is_none()
-    }
-
-    fn takes_others(&self) -> bool {
-        self.subscriber.is_none() && self.kind != Some(SetbackKind::Delivery)
-    }
-
-    fn admits(&self, letter: &DeadLetter, subscriber: &SubscriberName) -> bool {
-        self.subscriber.as_ref().is_none_or(|wanted| wanted == subscriber)
-            && self.conversation.as_ref().is_none_or(|id| letter.conversation.as_ref() == Some(id))
-            && self.reason.as_ref().is_none_or(|reason| letter.reason == *reason)
-            && self.since.is_none_or(|since| letter.since >= since)
-            && self.until.is_none_or(|until| letter.since < until)
-    }
 }
 
 impl Switchboard {
@@ -411,20 +283,6 @@ impl Tenant {
         let own = |tenant: &TenantId| *tenant == self.id;
         let mut all = self.switchboard.inner.providers.iter();
         all.find(|(_, one)| own(&one.tenant) && one.provider.app() == app).map(|(alias, _)| alias.clone())
-    }
-}
-
-impl LettersDone {
-    /// What cannot be tried again stays; that nothing can be read or written ends it all.
-    fn add(&mut self, id: String, outcome: Result<()>) -> Result<()> {
-        match outcome {
-            Ok(()) => self.done += 1,
-            Err(error) if matches!(error.kind(), ErrorKind::Storage | ErrorKind::StorageFull | ErrorKind::Closed) => {
-                return Err(error);
-            }
-            Err(error) => self.refused.push(RefusedLetter { id, why: error.message().to_owned() }),
-        }
-        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ mod archive;
 mod builder;
 mod groups;
 mod history;
+mod letter;
 mod letters;
 mod providers;
 mod subscriber;
@@ -19,7 +20,7 @@ use switchboard_contract::{
 
 pub use builder::Builder;
 pub use history::{HistorySpan, ProviderPlan, PulledPart};
-pub use letters::{DeadLetter, DeadLetterFilter, DeadLetterPage, LettersDone, RefusedLetter};
+pub use letter::{DeadLetter, DeadLetterFilter, DeadLetterPage, LettersDone, RefusedLetter};
 pub use providers::ProviderView;
 pub use subscriber::Subscriber;
 pub use trace::Trace;

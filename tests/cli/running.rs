@@ -126,6 +126,49 @@ async fn bodies_ext_and_several_recipients_go_the_same_way() {
     assert!(complained(&stranger).contains("401") && !complained(&stranger).contains("not-the-right-token"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_are_listed_shown_redriven_and_dropped() {
+    let stage = Stage::set().await;
+    // A group that nobody has made: the vendor refuses it for good.
+    stage.says(&["send", "--from", "shop", "--group", "nowhere", "--text", "hello"]).await;
+    let listed = async || -> Vec<Value> {
+        let page: Value = serde_json::from_str(&stage.says(&["dead-letters", "list", "--json"]).await).unwrap();
+        page["letters"].as_array().unwrap().clone()
+    };
+    until("a dead letter", async || listed().await.len() == 1).await;
+    let id = listed().await[0]["id"].as_str().unwrap().to_owned();
+    let list = stage.says(&["dead-letters", "list", "--kind", "send", "--conv", "group~nowhere"]).await;
+    assert!(list.starts_with(&id) && list.contains("not_found after 1 attempts"), "{list}");
+    assert_eq!(stage.says(&["dead-letters", "list", "--reason", "timeout"]).await, "");
+    assert_eq!(stage.says(&["dead-letters", "list", "--waiting"]).await, "");
+    let show = stage.says(&["dead-letters", "show", &id]).await;
+    assert!(show.lines().count() == 3 && show.contains("not_found") && show.contains("about"), "{show}");
+    assert!(!show.contains("hello"), "no body in a dead letter: {show}");
+    // It is really tried again, and fails again: another attempt stands in its history.
+    assert_eq!(stage.says(&["dead-letters", "redrive", "--conv", "group~nowhere"]).await.trim(), "1 tried again");
+    until("it failed again", async || {
+        listed().await.first().is_some_and(|letter| letter["history"].as_array().unwrap().len() == 2)
+    })
+    .await;
+    assert_eq!(stage.says(&["dead-letters", "redrive", &id]).await.trim(), "1 tried again");
+    until("and again", async || {
+        listed().await.first().is_some_and(|letter| letter["history"].as_array().unwrap().len() == 3)
+    })
+    .await;
+    assert_eq!(stage.says(&["dead-letters", "drop", &id]).await.trim(), "1 dropped");
+    assert!(listed().await.is_empty());
+    assert_eq!(stage.says(&["dead-letters", "drop", "--all"]).await.trim(), "0 dropped");
+    for (arguments, words) in [
+        (vec!["dead-letters", "show", &id], "404"),
+        (vec!["dead-letters", "redrive"], "all"),
+        (vec!["dead-letters", "list", "--since", "yesterday"], "since"),
+    ] {
+        let output = stage.run(&arguments).await;
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(complained(&output).contains(words), "{arguments:?}: {}", complained(&output));
+    }
+}
+
 /// The address of an emulator run as a process, and the process.
 fn emulator(directory: &Path, vendor: &str) -> (std::process::Child, String) {
     let mut command = program(directory, &["emulate", vendor, "--port", "0"]);

@@ -6,5 +6,6 @@ mod api;
 mod drops;
 mod files;
 mod pull;
+mod quota;
 mod restart;
 mod stage;

@@ -4,6 +4,7 @@
 
 mod fanout;
 mod order;
+mod poison;
 mod pulling;
 mod setaside;
 mod streams;

@@ -11,6 +11,7 @@ mod past;
 mod receipts;
 mod search;
 mod settle;
+mod strikes;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -36,9 +37,10 @@ use super::step::{Step, reason};
 use crate::recovery::AppHealth;
 use crate::recovery::breaker::{Breaker, Gate};
 
-use calls::{Done, Flight, Strike};
+use calls::{Done, Flight};
 use search::Source;
 use settle::Pending;
+use strikes::Strike;
 
 /// Pages read before the dispatcher looks at other things again.
 const PAGES_AT_ONCE: usize = 8;

@@ -12,6 +12,7 @@ use switchboard_contract::{
 
 use super::settle::Pending;
 use super::{Dispatcher, Sought, within};
+use crate::recovery::breaker::Gate;
 use crate::recovery::verdict;
 use crate::sending::context::Context;
 use crate::sending::doubt::{Conclusion, Due, Finding, Sources};
@@ -61,6 +62,8 @@ impl Dispatcher {
         let now = self.ctx.clock.now();
         while let Some((message, due)) = self.doubts.due(now) {
             match due {
+                // Nobody can be asked: the time in which evidence is sought has not begun.
+                Due::LetGo if self.breaker.gate(now) != Gate::Open => self.hold_on(message, now),
                 Due::LetGo => self.let_go(message, now),
                 Due::GiveUp => {
                     if let Some(doubt) = self.doubts.remove(message) {
@@ -77,6 +80,14 @@ impl Dispatcher {
                 }
             }
         }
+    }
+
+    fn hold_on(&mut self, message: MessageId, now: Timestamp) {
+        let until = now + self.ctx.config.in_doubt_hold;
+        if let Some(doubt) = self.doubts.get(message) {
+            self.ctx.holds.doubt(&doubt.leg.send.tenant, &doubt.leg.conversation, message, Some(until));
+        }
+        self.doubts.hold_on(message, until);
     }
 
     fn let_go(&mut self, message: MessageId, now: Timestamp) {

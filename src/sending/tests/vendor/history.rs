@@ -23,6 +23,7 @@ impl Roaming for Vendor {
     }
 
     async fn page(&self, query: &RoamingQuery) -> Result<RoamingPage> {
+        self.is_up()?;
         let (now, lag) = (self.clock.now(), self.manner.query.unwrap_or_default());
         let skip: usize = query.cursor.as_deref().map_or(0, |cursor| cursor.parse().unwrap());
         let inner = self.inner.lock();

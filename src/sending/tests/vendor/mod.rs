@@ -61,6 +61,8 @@ struct Inner {
     recalls: Vec<RecallRequest>,
     probes: usize,
     script: Option<Script>,
+    /// How everything ends while it is down.
+    down: Option<(ErrorKind, Retry)>,
 }
 
 /// Everything that differs between vendors.
@@ -124,6 +126,18 @@ impl Vendor {
 
     pub(super) fn script(&self, script: impl FnMut(&OutboundMessage) -> Act + Send + 'static) {
         self.inner.lock().script = Some(Box::new(script));
+    }
+
+    /// From now on nothing can be had from it, or everything again.
+    pub(super) fn set_down(&self, down: Option<(ErrorKind, Retry)>) {
+        self.inner.lock().down = down;
+    }
+
+    fn is_up(&self) -> Result<()> {
+        match self.inner.lock().down {
+            Some((kind, retry)) => Err(Error::new(kind, "it is down").with_retry(retry)),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn connect(&self, tenant: TenantId, book: Arc<dyn EchoBook>, store: Arc<dyn Store>) {
@@ -319,7 +333,7 @@ impl Provider for Vendor {
     }
     async fn probe(&self) -> Result<()> {
         self.inner.lock().probes += 1;
-        Ok(())
+        self.is_up()
     }
     fn messaging(&self) -> &dyn Messaging {
         self
@@ -357,6 +371,7 @@ impl Messaging for Vendor {
 
     async fn send(&self, message: &OutboundMessage) -> Result<Vec<SentTo>> {
         self.clock.sleep(self.manner.latency / 2).await;
+        self.is_up()?;
         let now = self.clock.now();
         let kind = message.target.kind();
         let to: Vec<Target> = match &message.target {
@@ -393,8 +408,9 @@ impl Messaging for Vendor {
     }
 
     async fn recall(&self, recall: &RecallRequest) -> Result<()> {
-        let mut inner = self.inner.lock();
-        inner.recalls.push(recall.clone());
+        self.inner.lock().recalls.push(recall.clone());
+        self.is_up()?;
+        let inner = self.inner.lock();
         if inner.carried.iter().any(|carried| carried.id == recall.id) {
             Ok(())
         } else {
