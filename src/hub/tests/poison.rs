@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use switchboard_contract::Clock as _;
 use switchboard_contract::storage::SubscriberSpec;
 
 use super::*;
