@@ -25,7 +25,9 @@ async fn bind(store: &AnyStore, send: &NewSend, id: &str) {
         next_attempt_at: Timestamp(0),
         dispatched_at: None,
         reason: None,
+        history: None,
         vendor_id: Some(VendorMessageId::from(id)),
+        setback: None,
         drafts: Vec::new(),
     };
     store.commit(Commit { changes: vec![change], ..Commit::default() }).await.unwrap();
