@@ -52,6 +52,7 @@ fn show(alias: &ProviderId, caps: &Capabilities) {
     print_line(format_args!("  echoes own sends    {}", yes(caps.messaging.echoes)));
     print_line(format_args!("  history by query    {}", yes(caps.roaming.is_some())));
     print_line(format_args!("  history by file     {}", yes(caps.history_files.is_some())));
+    print_line(format_args!("  sends again         {}", yes(caps.kept_callbacks.is_some())));
     print_line(format_args!("  users and logins    {}", yes(caps.users.is_some())));
     print_line(format_args!("  groups and rooms    {}", yes(caps.groups.is_some())));
 }

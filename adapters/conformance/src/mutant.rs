@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use switchboard_contract::{
     App, Body, CallbackCodec, CallbackReply, CallbackStage, Error, ErrorKind, FixedVerdict, Groups, HistoryFiles,
-    Inbound, InboundData, Messaging, MessagingLimits, Naming, OutboundMessage, Provider, RawCallback, RecallRequest,
-    Refused, Result, Retry, Roaming, RoamingLimits, RoamingPage, RoamingQuery, SentTo, Target, Timestamp, Users,
-    VerifiedCallback,
+    Inbound, InboundData, KeptCallbacks, Messaging, MessagingLimits, Naming, OutboundMessage, Provider, RawCallback,
+    RecallRequest, Refused, Result, Retry, Roaming, RoamingLimits, RoamingPage, RoamingQuery, SentTo, Target,
+    Timestamp, Users, VerifiedCallback,
 };
 
 /// A way to be wrong.
@@ -111,6 +111,10 @@ impl Provider for Mutant {
 
     fn history_files(&self) -> Option<&dyn HistoryFiles> {
         self.real.history_files()
+    }
+
+    fn kept_callbacks(&self) -> Option<&dyn KeptCallbacks> {
+        self.real.kept_callbacks()
     }
 
     fn users(&self) -> Option<&dyn Users> {

@@ -186,6 +186,10 @@ uuid_id! {
     /// Our id of one accepted send request, which may have many recipients.
     SendId
 }
+uuid_id! {
+    /// Our id of one job that fetches the past.
+    BackfillId
+}
 
 /// A slice of a tenant's journal that has one writer. One (`0`) by default; several
 /// appear only by configuration, so growth does not change the model.

@@ -31,13 +31,14 @@ pub use event::{
 };
 pub use identity::{GroupNaming, Naming, Spelling};
 pub use ids::{
-    App, AppKey, ClientMessageId, EventId, GroupId, MessageId, Position, ProviderId, SendId, Sequence, Shard,
-    SubscriberName, TenantId, UserId, VendorGroupId, VendorKind, VendorMessageId, VendorUserId,
+    App, AppKey, BackfillId, ClientMessageId, EventId, GroupId, MessageId, Position, ProviderId, SendId, Sequence,
+    Shard, SubscriberName, TenantId, UserId, VendorGroupId, VendorKind, VendorMessageId, VendorUserId,
 };
 pub use inbound::{EventKey, Inbound, InboundData, InboundMessage, InboundPlace, KeyClass};
 pub use provider::{
-    Capabilities, GroupLimits, GroupRef, Groups, HistoryFile, HistoryFileLimits, HistoryFiles, HourFile, Link,
-    LoginToken, Messaging, MessagingLimits, NewGroup, OutboundMessage, Provider, Quota, RecallRequest, Roaming,
-    RoamingLimits, RoamingPage, RoamingQuery, SendOptions, SentTo, Target, UserLimits, UserProfile, Users,
+    Capabilities, GroupLimits, GroupRef, Groups, HistoryFile, HistoryFileLimits, HistoryFiles, HourFile,
+    KeptCallbackLimits, KeptCallbacks, KeptSlot, Link, LoginToken, Messaging, MessagingLimits, NewGroup,
+    OutboundMessage, Provider, Quota, RecallRequest, Roaming, RoamingLimits, RoamingPage, RoamingQuery, SendOptions,
+    SentTo, Target, UserLimits, UserProfile, Users,
 };
 pub use time::{Clock, Sleep, Timestamp};

@@ -9,8 +9,8 @@ use switchboard_outbound::{OutboundConfig, Url};
 
 use crate::Huanxin;
 pub use crate::settings::{
-    CallbackConfig, GroupConfig, HistoryConfig, LoginConfig, LoginMethod, RoamingConfig, RoomLevel, SendingConfig,
-    TokenConfig, TtlUnit, UnsignedPolicy, Zone,
+    CallbackConfig, GroupConfig, HistoryConfig, KeptConfig, LoginConfig, LoginMethod, RoamingConfig, RoomLevel,
+    SendingConfig, TokenConfig, TtlUnit, UnsignedPolicy, Zone,
 };
 
 /// One app at Huanxin. Secrets show as a mask.
@@ -51,6 +51,9 @@ pub struct HuanxinConfig {
     /// Queries of one conversation.
     #[serde(default)]
     pub roaming: RoamingConfig,
+    /// The paid store of failed callbacks.
+    #[serde(default)]
+    pub kept_callbacks: KeptConfig,
     /// New groups and rooms.
     #[serde(default)]
     pub groups: GroupConfig,
@@ -134,6 +137,7 @@ impl HuanxinConfig {
         check(self.history.calls_per_minute > 0, "history.calls_per_minute: must not be zero");
         check(self.history.max_line_bytes >= 1024, "history.max_line_bytes: at least 1024");
         check(self.roaming.max_page > 0, "roaming.max_page: must not be zero");
+        check(self.kept_callbacks.max_repeats > 0, "kept_callbacks.max_repeats: must not be zero");
         check((1..=10_000).contains(&self.groups.max_room_users), "groups.max_room_users: 1 to 10000");
         check((1..=1000).contains(&self.groups.page_size), "groups.page_size: 1 to 1000");
         check(

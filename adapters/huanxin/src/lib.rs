@@ -16,14 +16,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use switchboard_contract::{
-    App, CallbackCodec, Clock, GroupNaming, Groups, HistoryFiles, Messaging, Naming, Provider, Result, Roaming,
-    Spelling, Timestamp, Users,
+    App, CallbackCodec, Clock, GroupNaming, Groups, HistoryFiles, KeptCallbacks, Messaging, Naming, Provider, Result,
+    Roaming, Spelling, Timestamp, Users,
 };
 use switchboard_outbound::{Method, Outbound, VendorCall, path_segment};
 
 pub use config::{
-    Addresses, CallbackConfig, GroupConfig, HistoryConfig, HuanxinConfig, LoginConfig, LoginMethod, RoamingConfig,
-    RoomLevel, Secrets, SendingConfig, TokenConfig, TtlUnit, UnsignedPolicy, Zone,
+    Addresses, CallbackConfig, GroupConfig, HistoryConfig, HuanxinConfig, KeptConfig, LoginConfig, LoginMethod,
+    RoamingConfig, RoomLevel, Secrets, SendingConfig, TokenConfig, TtlUnit, UnsignedPolicy, Zone,
 };
 
 use codec::{HuanxinCallbacks, ItemCodec, Reserved};
@@ -137,6 +137,10 @@ impl Provider for Huanxin {
 
     fn history_files(&self) -> Option<&dyn HistoryFiles> {
         Some(self)
+    }
+
+    fn kept_callbacks(&self) -> Option<&dyn KeptCallbacks> {
+        self.config.kept_callbacks.enabled.then_some(self as &dyn KeptCallbacks)
     }
 
     fn users(&self) -> Option<&dyn Users> {

@@ -36,6 +36,7 @@ pub(crate) mod group {
     pub(crate) const ROOM_CREATE: &str = "room_create";
     pub(crate) const HISTORY_FILES: &str = "history_files";
     pub(crate) const ROAMING: &str = "roaming";
+    pub(crate) const KEPT_CALLBACKS: &str = "kept_callbacks";
 
     /// Groups whose calls of an earlier life need not be guessed: sends stand in the journal, and of tokens a process
     /// asks for one.
@@ -77,6 +78,7 @@ pub(crate) fn quotas(config: &HuanxinConfig) -> Quotas {
         .with(group::GROUPS, DEFAULT)
         .with(group::ROOM_CREATE, calls(50, SECOND))
         .with(group::ROAMING, DEFAULT)
+        .with(group::KEPT_CALLBACKS, DEFAULT)
         .with(group::HISTORY_FILES, history_files(config));
     for (kind, quota) in sending() {
         let group = match kind {

@@ -250,6 +250,25 @@ impl Default for RoamingConfig {
     }
 }
 
+/// The paid store of failed callbacks. An account without it answers so, and is asked again after a day.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeptConfig {
+    /// Whether to use it at all.
+    pub enabled: bool,
+    /// How long a slot is kept: 3 days.
+    #[serde(with = "humantime_serde")]
+    pub kept: Duration,
+    /// How often a slot is sent again at most; the vendor advises 10.
+    pub max_repeats: u32,
+}
+
+impl Default for KeptConfig {
+    fn default() -> Self {
+        Self { enabled: true, kept: Duration::from_secs(3 * 24 * 3600), max_repeats: 10 }
+    }
+}
+
 /// New groups and rooms.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]

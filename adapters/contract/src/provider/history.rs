@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::messaging::Target;
 use super::quota::{Quota, optional_seconds, seconds};
 use crate::conversation::ConversationKind;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::VendorUserId;
 use crate::inbound::Inbound;
 use crate::time::Timestamp;
@@ -86,6 +86,22 @@ pub trait HistoryFiles: fmt::Debug + Send + Sync {
     /// # Errors
     /// `Unsupported` when the account does not have the service, `InvalidInput` when `hour` is not a whole hour.
     async fn fetch(&self, hour: Timestamp) -> Result<HistoryFile>;
+
+    /// The hour that a file of this name holds, as the vendor names files; `None` for another name.
+    fn hour_of(&self, name: &str) -> Option<Timestamp> {
+        let _ = name;
+        None
+    }
+
+    /// Reads a file of the hour that somebody has downloaded, as [`fetch`](Self::fetch) does.
+    ///
+    /// # Errors
+    /// `Unsupported` for an adapter that cannot, `InvalidInput` when `hour` is not a whole hour, `Decode` for a damaged
+    /// file, `Storage` when it cannot be read.
+    async fn open(&self, hour: Timestamp, file: std::fs::File) -> Result<HourFile> {
+        let _ = (hour, file);
+        Err(Error::unsupported("history files from disk"))
+    }
 }
 
 /// The answer to a request for an hour's file.

@@ -4,6 +4,7 @@
 //! An option a vendor cannot honour is refused with [`Unsupported`](crate::ErrorKind::Unsupported), never dropped.
 
 mod history;
+mod kept;
 mod link;
 mod messaging;
 mod people;
@@ -12,6 +13,7 @@ mod quota;
 pub use history::{
     HistoryFile, HistoryFileLimits, HistoryFiles, HourFile, Roaming, RoamingLimits, RoamingPage, RoamingQuery,
 };
+pub use kept::{KeptCallbackLimits, KeptCallbacks, KeptSlot};
 pub use link::Link;
 pub use messaging::{Messaging, MessagingLimits, OutboundMessage, RecallRequest, SendOptions, SentTo, Target};
 pub use people::{GroupLimits, GroupRef, Groups, LoginToken, NewGroup, UserLimits, UserProfile, Users};
@@ -68,6 +70,11 @@ pub trait Provider: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Callbacks that nobody took, kept by the vendor.
+    fn kept_callbacks(&self) -> Option<&dyn KeptCallbacks> {
+        None
+    }
+
     /// Users and their logins.
     fn users(&self) -> Option<&dyn Users> {
         None
@@ -91,6 +98,7 @@ pub trait Provider: fmt::Debug + Send + Sync {
             callbacks: self.callbacks().is_some(),
             roaming: self.roaming().map(Roaming::limits),
             history_files: self.history_files().map(HistoryFiles::limits),
+            kept_callbacks: self.kept_callbacks().map(KeptCallbacks::limits),
             users: self.users().map(Users::limits),
             groups: self.groups().map(Groups::limits),
         }
@@ -110,6 +118,8 @@ pub struct Capabilities {
     pub roaming: Option<RoamingLimits>,
     /// Files of an hour.
     pub history_files: Option<HistoryFileLimits>,
+    /// Callbacks that nobody took, to be sent again.
+    pub kept_callbacks: Option<KeptCallbackLimits>,
     /// Users and logins.
     pub users: Option<UserLimits>,
     /// Groups and rooms.

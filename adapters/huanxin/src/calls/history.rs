@@ -1,6 +1,8 @@
 //! Hourly history files (REST/message_historical).
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 
 use async_trait::async_trait;
 use jiff::tz::{Offset, TimeZone};
@@ -102,11 +104,56 @@ impl HistoryFiles for Huanxin {
             }
         };
         let (bytes, digest) = (files.iter().map(|file| file.bytes).sum(), digest(&files));
+        let lines = self.lines(hour, files.into_iter().map(|file| file.file).collect());
+        Ok(HistoryFile::Ready(HourFile { bytes, digest, lines }))
+    }
+
+    fn hour_of(&self, name: &str) -> Option<Timestamp> {
+        hour_named(name, self.config.history.zone)
+    }
+
+    async fn open(&self, hour: Timestamp, file: File) -> Result<HourFile> {
+        hour_name(hour, self.config.history.zone)?;
+        let (file, bytes, digest) = tokio::task::spawn_blocking(move || digested(file))
+            .await
+            .map_err(|error| Error::new(ErrorKind::Internal, "reading a file failed").with_source(error))??;
+        Ok(HourFile { bytes, digest, lines: self.lines(hour, VecDeque::from([file])) })
+    }
+}
+
+/// The hour of a name such as `2026112015`, `2026112015.gz` or `2026112015-1.gz`.
+fn hour_named(name: &str, zone: Zone) -> Option<Timestamp> {
+    let digits = name.get(..10).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    if name[10..].starts_with(|next: char| next.is_ascii_digit()) {
+        return None;
+    }
+    super::kept::slot_start(&format!("{digits}00"), zone)
+}
+
+/// The size and digest of a file, which is at its beginning again.
+fn digested(mut file: File) -> Result<(File, u64, [u8; 32])> {
+    let unreadable = |error| Error::new(ErrorKind::Storage, "the file cannot be read").with_source(error);
+    let (mut sha, mut buffer, mut bytes) = (Sha256::new(), vec![0; 64 << 10], 0_u64);
+    loop {
+        match file.read(&mut buffer).map_err(unreadable)? {
+            0 => break,
+            read => {
+                sha.update(&buffer[..read]);
+                bytes += read as u64;
+            }
+        }
+    }
+    file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
+    Ok((file, bytes, sha.finalize().into()))
+}
+
+impl Huanxin {
+    /// The decoded lines of files, one after another.
+    fn lines(&self, hour: Timestamp, mut files: VecDeque<File>) -> Box<dyn Iterator<Item = Result<Inbound>> + Send> {
         let (items, longest) = (self.items.clone(), self.config.history.max_line_bytes);
-        let mut files: VecDeque<_> = files.into_iter().map(|file| file.file).collect();
         let mut open: Option<Lines> = None;
         let mut waiting: VecDeque<Inbound> = VecDeque::new();
-        let lines = std::iter::from_fn(move || {
+        Box::new(std::iter::from_fn(move || {
             loop {
                 if let Some(item) = waiting.pop_front() {
                     return Some(Ok(item));
@@ -123,8 +170,7 @@ impl HistoryFiles for Huanxin {
                     None => open = None,
                 }
             }
-        });
-        Ok(HistoryFile::Ready(HourFile { bytes, digest, lines: Box::new(lines) }))
+        }))
     }
 }
 
@@ -139,6 +185,14 @@ mod tests {
         let hour = Timestamp(1_795_197_600_000);
         assert_eq!(hour_name(hour, Zone::Utc).unwrap(), "2026112018");
         assert_eq!(hour_name(hour, Zone::Beijing).unwrap(), "2026112102");
+        for (name, zone) in
+            [("2026112018.gz", Zone::Utc), ("2026112102", Zone::Beijing), ("2026112018-1.gz", Zone::Utc)]
+        {
+            assert_eq!(hour_named(name, zone), Some(hour), "{name}");
+        }
+        for other in ["202611201", "20261120181.gz", "2026112025.gz", "history.gz"] {
+            assert_eq!(hour_named(other, Zone::Utc), None, "{other}");
+        }
         assert_eq!(hour_name(Timestamp(hour.0 + 1), Zone::Utc).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 }

@@ -2,6 +2,7 @@
 
 mod groups;
 mod history;
+mod kept;
 mod lines;
 mod messaging;
 mod roaming;

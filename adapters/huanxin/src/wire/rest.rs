@@ -235,3 +235,33 @@ pub(crate) fn point<'a>(json: &'a [u8], pointer: &str) -> serde_json::Result<Opt
     }
     Ok(Some(here).filter(|value| value.get() != "null"))
 }
+
+/// `GET /callbacks/storage/info`.
+#[derive(Deserialize)]
+pub(crate) struct KeptReply<'a> {
+    #[serde(borrow)]
+    pub(crate) data: Vec<KeptLine<'a>>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct KeptLine<'a> {
+    #[serde(borrow)]
+    pub(crate) date: Text<'a>,
+    pub(crate) size: i64,
+    #[serde(default)]
+    pub(crate) retry: i64,
+}
+
+/// `POST /callbacks/storage/retry`. Without a `targetUrl` the rule's own address is called.
+#[derive(Serialize)]
+pub(crate) struct ReplayRequest<'a> {
+    pub(crate) date: &'a str,
+    pub(crate) retry: u32,
+}
+
+/// `success` says only that the replay was accepted.
+#[derive(Deserialize)]
+pub(crate) struct ReplayReply<'a> {
+    #[serde(borrow)]
+    pub(crate) data: Text<'a>,
+}

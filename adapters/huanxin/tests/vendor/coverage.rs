@@ -44,6 +44,7 @@ const OTHERS: &[(&str, &str, &[&str])] = &[
     ("recall", "messaging::a_recall_is_the_published_request_without_the_field_the_contract_has_no_place_for", &["rest_recall_message_request.json", "rest_recall_message_response.json"]),
     ("history file", "history::a_published_file_decodes_to_its_golden_messages", &["rest_history_file_response.json", "history_file_sample.jsonl"]),
     ("history file", "history::a_single_line_decodes_and_keeps_its_bytes", &["history_file_line_txt.json"]),
+    ("kept callbacks", "kept::slots_and_replays_are_asked_for_as_published", &["rest_callback_storage_info_response.json", "rest_callback_storage_retry_request.json", "rest_callback_storage_retry_response.json"]),
 ];
 
 /// Published fixtures this adapter has no use for, and why.
@@ -54,7 +55,6 @@ const UNUSED: &[(&str, &str)] = &[
     ),
     ("client_*", "client-internal calls of the web SDK"),
     ("rest_broadcast_*, rest_import_*, rest_modify_*, rest_stream_*", "no capability of the provider contract"),
-    ("rest_callback_storage_*", "the paid store of failed callbacks; no capability of the provider contract"),
     ("rest_chatfile_*, rest_conversation_delete_*, rest_roaming_delete_*", "no capability of the provider contract"),
     ("rest_global_mute_*, rest_group_mute_*, rest_presence_*", "no capability of the provider contract"),
     (
@@ -76,6 +76,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("groups", include_str!("groups.rs")),
     ("messaging", include_str!("messaging.rs")),
     ("history", include_str!("history.rs")),
+    ("kept", include_str!("kept.rs")),
 ];
 
 fn rows() -> Vec<Row> {

@@ -31,6 +31,7 @@ fn capabilities_are_the_vendors_published_limits() {
     assert_eq!(quota(ConversationKind::Direct)[1].units, Some(6000));
     assert_eq!(quota(ConversationKind::Group)[0].calls, Some(20));
     assert_eq!(all.history_files.unwrap().quota.calls, Some(10));
+    assert_eq!(all.kept_callbacks.unwrap().max_repeats, 10);
     assert_eq!(all.users.unwrap().max_ban, None);
     assert!(!all.groups.unwrap().business_ids && all.callbacks && all.roaming.is_some());
 }

@@ -10,6 +10,7 @@ mod errors;
 mod groups;
 mod history;
 mod identity;
+mod kept;
 mod messaging;
 mod roaming;
 mod support;

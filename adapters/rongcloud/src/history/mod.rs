@@ -6,12 +6,15 @@
 mod archive;
 mod line;
 
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::tz::Offset;
+use sha2::{Digest as _, Sha256};
 use switchboard_contract::{
-    Error, ErrorKind, HistoryFile, HistoryFileLimits, HistoryFiles, HourFile, Result, Timestamp,
+    Error, ErrorKind, HistoryFile, HistoryFileLimits, HistoryFiles, HourFile, Inbound, Result, Timestamp,
 };
 use switchboard_outbound::{Download, HeaderMap, Url};
 
@@ -64,8 +67,7 @@ impl HistoryFiles for RongCloud {
     }
 
     async fn fetch(&self, hour: Timestamp) -> Result<HistoryFile> {
-        let zone = self.log_zone();
-        let form = Form::new().pair("date", hour_name(hour, zone)?);
+        let form = Form::new().pair("date", hour_name(hour, self.log_zone())?);
         let reply = self.post("history_file", group::HISTORY, "/message/history.json", form).await?;
         let answer: LogReply = serde_json::from_slice(&reply.body)
             .map_err(|error| reply.undecodable(error).with_operation("history_file"))?;
@@ -80,14 +82,64 @@ impl HistoryFiles for RongCloud {
             other => other?,
         };
         let (bytes, digest) = (downloaded.bytes, downloaded.sha256);
-        let limit = self.inner.config.history.max_log_bytes;
-        let unpacked = tokio::task::spawn_blocking(move || archive::unpack(downloaded.file, limit))
-            .await
-            .map_err(|error| Error::new(ErrorKind::Internal, "unpacking the log failed").with_source(error))??;
-        let decoder = line::LineDecoder { app_key: self.inner.app.key.clone(), zone, codec: self.inner.codec.clone() };
-        let lines = line::Lines::new(std::io::BufReader::new(unpacked), decoder, hour + HOUR);
-        Ok(HistoryFile::Ready(HourFile { bytes, digest, lines: Box::new(lines) }))
+        let lines = self.lines(hour, downloaded.file).await?;
+        Ok(HistoryFile::Ready(HourFile { bytes, digest, lines }))
     }
+
+    fn hour_of(&self, name: &str) -> Option<Timestamp> {
+        hour_named(name, self.log_zone())
+    }
+
+    async fn open(&self, hour: Timestamp, file: File) -> Result<HourFile> {
+        hour_name(hour, self.log_zone())?;
+        let (file, bytes, digest) = blocking(move || digested(file)).await?;
+        Ok(HourFile { bytes, digest, lines: self.lines(hour, file).await? })
+    }
+}
+
+impl RongCloud {
+    /// The decoded lines of a packed log.
+    async fn lines(&self, hour: Timestamp, packed: File) -> Result<Box<dyn Iterator<Item = Result<Inbound>> + Send>> {
+        let limit = self.inner.config.history.max_log_bytes;
+        let unpacked = blocking(move || archive::unpack(packed, limit)).await?;
+        let (app_key, codec) = (self.inner.app.key.clone(), self.inner.codec.clone());
+        let decoder = line::LineDecoder { app_key, zone: self.log_zone(), codec };
+        Ok(Box::new(line::Lines::new(std::io::BufReader::new(unpacked), decoder, hour + HOUR)))
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Error::new(ErrorKind::Internal, "reading the log failed").with_source(error)))
+}
+
+/// The size and digest of a file, which is at its beginning again.
+fn digested(mut file: File) -> Result<(File, u64, [u8; 32])> {
+    let unreadable = |error| Error::new(ErrorKind::Storage, "the file cannot be read").with_source(error);
+    let (mut sha, mut buffer, mut bytes) = (Sha256::new(), vec![0; 64 << 10], 0_u64);
+    loop {
+        match file.read(&mut buffer).map_err(unreadable)? {
+            0 => break,
+            read => {
+                sha.update(&buffer[..read]);
+                bytes += read as u64;
+            }
+        }
+    }
+    file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
+    Ok((file, bytes, sha.finalize().into()))
+}
+
+/// The hour of a name that begins as the vendor's: `2026111910` or `2026-11-19-10`, with whatever behind it.
+fn hour_named(name: &str, zone: LogZone) -> Option<Timestamp> {
+    let stem = name.split('.').next().unwrap_or(name);
+    let digits: String = stem.chars().filter(char::is_ascii_digit).collect();
+    if digits.len() != 10 || !stem.chars().all(|one| one.is_ascii_digit() || one == '-') {
+        return None;
+    }
+    let time = jiff::civil::DateTime::strptime("%Y%m%d%H", &digits).ok()?;
+    Some(Timestamp(zone.offset().to_timestamp(time).ok()?.as_millisecond()))
 }
 
 #[cfg(test)]
@@ -102,6 +154,12 @@ mod tests {
         let hour = Timestamp(1_795_053_600_000);
         assert_eq!(hour_name(hour, LogZone::Beijing).unwrap(), "2026111910");
         assert_eq!(hour_name(hour, LogZone::Utc).unwrap(), "2026111902");
+        for name in ["2026111910.zip", "2026-11-19-10", "2026111910"] {
+            assert_eq!(hour_named(name, LogZone::Beijing), Some(hour), "{name}");
+        }
+        for other in ["20261119.zip", "2026111925.zip", "log-2026111910.zip"] {
+            assert_eq!(hour_named(other, LogZone::Beijing), None, "{other}");
+        }
         for wrong in [Timestamp(1_795_053_600_001), Timestamp(i64::MAX)] {
             assert_eq!(hour_name(wrong, LogZone::Utc).unwrap_err().kind(), ErrorKind::InvalidInput);
         }
