@@ -26,6 +26,14 @@ pub struct CatchupConfig {
     /// How often a sign of life is noted: what came since the last one is asked for at the next start. Default 10 s.
     #[serde(with = "humantime_serde")]
     pub sign_of_life: Duration,
+    /// Whether a vendor that keeps failed callbacks is asked for them. Default true.
+    pub send_again: bool,
+    /// How long the callbacks of one such call may take to come. Default 20 s.
+    #[serde(with = "humantime_serde")]
+    pub send_again_within: Duration,
+    /// The wait before asking once more for what did not come; it doubles, up to an hour. Default 60 s.
+    #[serde(with = "humantime_serde")]
+    pub send_again_pause: Duration,
     /// How far the vendor's clock and ours may differ: so much more is asked for on both sides. Default 10 min.
     #[serde(with = "humantime_serde")]
     pub clock_margin: Duration,
@@ -41,6 +49,9 @@ impl Default for CatchupConfig {
             max_pages: 20,
             parallel: 4,
             sign_of_life: Duration::from_secs(10),
+            send_again: true,
+            send_again_within: Duration::from_secs(20),
+            send_again_pause: Duration::from_secs(60),
             clock_margin: Duration::from_secs(10 * 60),
         }
     }
@@ -54,6 +65,10 @@ impl CatchupConfig {
     pub fn check(&self) -> Result<()> {
         if self.max_pages == 0 || self.parallel == 0 || self.sign_of_life < Duration::from_secs(1) {
             let text = "catchup.max_pages, catchup.parallel: must be at least 1; catchup.sign_of_life: at least 1s";
+            return Err(Error::new(ErrorKind::Config, text));
+        }
+        if self.send_again_within.is_zero() || self.send_again_pause.is_zero() {
+            let text = "catchup.send_again_within, catchup.send_again_pause: must not be 0";
             return Err(Error::new(ErrorKind::Config, text));
         }
         Ok(())

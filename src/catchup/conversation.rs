@@ -14,7 +14,7 @@ use crate::ingest::WeakIngest;
 
 /// Reads conversations of one provider's app.
 #[derive(Clone, Debug)]
-pub(super) struct Puller {
+pub(crate) struct Puller {
     pub(super) tenant: TenantId,
     pub(super) alias: ProviderId,
     pub(super) provider: Arc<dyn Provider>,
@@ -109,8 +109,32 @@ impl Puller {
         }
     }
 
+    /// When Switchboard first had the app.
+    pub(crate) fn began(&self) -> Timestamp {
+        self.began
+    }
+
+    /// The first query of a span of a conversation, in the vendor's ids and with its largest page.
+    ///
+    /// # Errors
+    /// As [`pull`](Self::pull).
+    pub(crate) async fn query(
+        &self,
+        conversation: &ConversationId,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<RoamingQuery> {
+        let unsupported = || Error::unsupported("queries of this kind of conversation");
+        let limits = self.provider.roaming().ok_or_else(unsupported)?.limits();
+        if !limits.targets.contains(&conversation.kind()) {
+            return Err(unsupported());
+        }
+        let (viewer, target) = self.spell(conversation).await?;
+        Ok(RoamingQuery { viewer, target, since, until, limit: limits.max_page, cursor: None })
+    }
+
     /// Journals what of a page is missing.
-    async fn journal(&self, items: Vec<Inbound>, pulled: &mut Pulled) -> Result<()> {
+    pub(crate) async fn journal(&self, items: Vec<Inbound>, pulled: &mut Pulled) -> Result<()> {
         let keys: Vec<_> = items.iter().map(|item| item.key.clone()).collect();
         let known = self.store.known(&self.tenant, self.provider.app(), &keys).await?;
         let missing = items.into_iter().zip(known).filter(|(_, known)| known.is_none()).map(|(item, _)| item);

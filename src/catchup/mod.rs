@@ -7,6 +7,7 @@
 //!
 //! This module knows no vendor and no SQL.
 
+mod again;
 mod config;
 mod conversation;
 mod later;
@@ -34,8 +35,8 @@ use crate::ingest::WeakIngest;
 use crate::notices::Notices;
 use crate::reconcile;
 use crate::recovery::{AppHealth, RecoveryConfig};
-use conversation::Puller;
 use later::Later;
+pub(crate) use conversation::Puller;
 use walk::{Bell, Walker};
 
 /// Where a provider stands.
@@ -135,6 +136,8 @@ impl Catchup {
             bell: bell.clone(),
             state,
             later: later.clone(),
+            again: None,
+            no_store_until: Timestamp(0),
         };
         let stop = inner.stop.clone();
         inner.tasks.spawn(async move { stop.run_until_cancelled(walker.run()).await });
@@ -187,6 +190,41 @@ impl Catchup {
         Ok(())
     }
 
+    /// Asks the vendor for what its most recent conversations have since `since`, at most `conversations` of them, and
+    /// journals what is missing; how many messages that were. `None` where the vendor cannot be asked.
+    ///
+    /// # Errors
+    /// `NotFound` for a provider this tenant does not have; what the vendor or the store says, when no conversation
+    /// could be read.
+    pub(crate) async fn evidence(
+        &self,
+        tenant: &TenantId,
+        alias: &ProviderId,
+        since: Timestamp,
+        conversations: usize,
+    ) -> Result<Option<u64>> {
+        let inner = &self.0;
+        let puller = self.of(tenant, alias)?.puller;
+        if !inner.config.queries || puller.provider.roaming().is_none() {
+            return Ok(None);
+        }
+        let oldest = since - inner.config.active_within;
+        let wanted = walk::recent_conversations(&puller, oldest, conversations).await?;
+        let (until, mut fresh, mut failure) = (inner.clock.now() + inner.config.clock_margin, 0, None);
+        for conversation in wanted {
+            match puller.pull(&conversation, since, until).await {
+                Ok(pulled) => fresh += pulled.fresh,
+                Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => failure = Some(error),
+            }
+        }
+        match failure {
+            Some(error) if fresh == 0 => Err(error),
+            _ => Ok(Some(fresh)),
+        }
+    }
+
     /// Where a provider stands; `None` for one that is not registered.
     pub fn state(&self, alias: &ProviderId) -> Option<ProviderState> {
         self.0.apps.lock().get(alias).map(|one| *one.state.borrow())
@@ -223,6 +261,14 @@ impl Catchup {
                 Err(Error::new(ErrorKind::Timeout, "catching up did not end in time"))
             }
         }
+    }
+
+    /// Reads conversations of a provider's app.
+    ///
+    /// # Errors
+    /// `NotFound` for a provider this tenant does not have.
+    pub(crate) fn puller(&self, tenant: &TenantId, alias: &ProviderId) -> Result<Puller> {
+        Ok(self.of(tenant, alias)?.puller)
     }
 
     fn of(&self, tenant: &TenantId, alias: &ProviderId) -> Result<Registered> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use metrics::counter;
@@ -12,6 +13,7 @@ use switchboard_contract::storage::{CoverageState, RepairWindow};
 use switchboard_contract::{App, Clock, ConversationId, Error, ErrorKind, Result, Timestamp, Topic};
 use tokio::sync::{Notify, watch};
 
+use super::again::Again;
 use super::conversation::Puller;
 use super::later::Later;
 use super::{CatchupConfig, ProviderState};
@@ -74,11 +76,15 @@ pub(super) struct Walker {
     pub(super) files: bool,
     /// Where queries wait that failed, or for which there was no time.
     pub(super) later: Arc<Later>,
+    /// Callbacks the vendor was asked to send again, and what is left to ask for.
+    pub(super) again: Option<Again>,
+    /// The account has no store of failed callbacks; asked again then.
+    pub(super) no_store_until: Timestamp,
 }
 
 impl Walker {
     /// Works until dropped: first the walk for the time before this start, then whatever is asked for.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         match self.puller.store.alive(&self.puller.tenant, &self.app).await {
             Ok(Some(alive)) => self.bell.ring(alive, "restart"),
             Ok(None) => {
@@ -95,6 +101,7 @@ impl Walker {
         loop {
             tokio::select! {
                 (since, cause) = self.bell.next() => self.walk(since, cause).await,
+                () = self.again_due() => self.ask_again().await,
                 () = self.clock.sleep(self.config.sign_of_life) => self.breathe(&mut refusing).await,
             }
         }
@@ -122,7 +129,7 @@ impl Walker {
         }
     }
 
-    async fn walk(&self, since: Timestamp, cause: &'static str) {
+    async fn walk(&mut self, since: Timestamp, cause: &'static str) {
         let until = self.clock.now();
         self.state.send_replace(ProviderState::CatchingUp);
         let mut window = RepairWindow {
@@ -130,18 +137,25 @@ impl Walker {
             since: since - self.config.clock_margin,
             until: until + self.config.clock_margin,
             cause: cause.to_owned(),
+            sent_again: 0,
             queried: 0,
             repaired: 0,
             closed_at: None,
             complete: false,
         };
+        if let Some(open) = self.same_trouble(&window).await {
+            window = RepairWindow { since: open.since.min(window.since), until: window.until, ..open };
+        }
         if let Err(error) = self.write(&mut window).await {
             tracing::error!(provider = %self.puller.alias, %error, "a repair window could not be written");
         }
         let detail = json!({ "since": window.since, "until": window.until, "cause": cause });
         self.notices.tell(Topic::Backfill, "repair_window_opened", &format!("window/{}", window.id), detail).await;
-        let walked = self.ask(window.since, window.until).await;
-        window.queried = walked.fresh;
+        // Everything together is bounded: the vendor's own store first, which is the cheapest, then queries.
+        let bound = self.clock.now() + self.config.within;
+        window.sent_again += self.send_again(&window).await;
+        let walked = self.ask(window.since, window.until, bound.since(self.clock.now())).await;
+        window.queried += walked.fresh;
         let written = async {
             self.write(&mut window).await?;
             self.puller.store.set_alive(&self.puller.tenant, &self.app, self.clock.now()).await?;
@@ -159,7 +173,7 @@ impl Walker {
     }
 
     /// Asks the vendor for the conversations that were alive, until all are read or the time is up.
-    async fn ask(&self, since: Timestamp, until: Timestamp) -> Walked {
+    async fn ask(&self, since: Timestamp, until: Timestamp, within: Duration) -> Walked {
         let (conversations, read, fresh) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         // Those nobody has read yet.
         let left: Mutex<BTreeSet<ConversationId>> = Mutex::default();
@@ -167,7 +181,8 @@ impl Walker {
             if !self.config.queries || self.puller.provider.roaming().is_none() {
                 return;
             }
-            let wanted = match self.alive_conversations(since).await {
+            let oldest = since - self.config.active_within;
+            let wanted = match recent_conversations(&self.puller, oldest, self.config.max_conversations).await {
                 Ok(wanted) => wanted,
                 Err(error) => {
                     tracing::error!(provider = %self.puller.alias, %error, "conversations cannot be listed");
@@ -207,7 +222,7 @@ impl Walker {
         };
         tokio::select! {
             () = work => {}
-            () = self.clock.sleep(self.config.within) => {
+            () = self.clock.sleep(within) => {
                 tracing::warn!(provider = %self.puller.alias, "catching up took too long; the rest follows later");
             }
         }
@@ -224,24 +239,13 @@ impl Walker {
         }
     }
 
-    /// Conversations with something in them not long before `since`, the most recent first.
-    async fn alive_conversations(&self, since: Timestamp) -> Result<Vec<ConversationId>> {
-        let (store, tenant) = (&self.puller.store, &self.puller.tenant);
-        let oldest = since - self.config.active_within;
-        let mut newest: BTreeMap<(Timestamp, ConversationId), ()> = BTreeMap::new();
-        let mut after: Option<ConversationId> = None;
-        loop {
-            let page = store.conversations(tenant, after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.id.clone());
-            for one in page.into_iter().filter(|one| one.last_at >= oldest) {
-                newest.insert((one.last_at, one.id), ());
-                if newest.len() > self.config.max_conversations {
-                    newest.pop_first();
-                }
-            }
+    /// The open window of the same trouble, which goes on: a silence is one, however often it is looked at.
+    async fn same_trouble(&self, window: &RepairWindow) -> Option<RepairWindow> {
+        if !matches!(window.cause.as_str(), "silence" | "ban") {
+            return None;
         }
-        Ok(newest.into_keys().rev().map(|(_, id)| id).collect())
+        let open = self.puller.store.windows(&self.puller.tenant, &self.app, true, 100).await.ok()?;
+        open.into_iter().find(|open| open.cause == window.cause && open.until >= window.since)
     }
 
     async fn online(&self, window: Option<&RepairWindow>, walked: Walked) {
@@ -278,4 +282,27 @@ impl Walker {
         self.notices.tell(Topic::Backfill, "repair_window_closed", &format!("closed/{}", window.id), detail).await;
         Ok(())
     }
+}
+
+/// Conversations with something in them not before `oldest`, the most recent first, at most `most`.
+pub(super) async fn recent_conversations(
+    puller: &Puller,
+    oldest: Timestamp,
+    most: usize,
+) -> Result<Vec<ConversationId>> {
+    let (store, tenant) = (&puller.store, &puller.tenant);
+    let mut newest: BTreeMap<(Timestamp, ConversationId), ()> = BTreeMap::new();
+    let mut after: Option<ConversationId> = None;
+    loop {
+        let page = store.conversations(tenant, after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.id.clone());
+        for one in page.into_iter().filter(|one| one.last_at >= oldest) {
+            newest.insert((one.last_at, one.id), ());
+            if newest.len() > most {
+                newest.pop_first();
+            }
+        }
+    }
+    Ok(newest.into_keys().rev().map(|(_, id)| id).collect())
 }

@@ -223,6 +223,7 @@ mod tests {
             runs: Vec::new(),
             journalled: 0,
             repaired: 0,
+            reading: None,
             looks: 1,
             looked_at: hour,
             next_look: None,

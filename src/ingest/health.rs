@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Weak};
 
-use switchboard_contract::{Error, ErrorKind, Result};
+use switchboard_contract::{Error, ErrorKind, ProviderId, Result, Timestamp};
 
-use super::{Ingest, Inner};
+use super::{Arrivals, Ingest, Inner};
 
 /// A way in that does not keep it open: for those whom it holds itself.
 #[derive(Clone, Debug)]
@@ -26,6 +26,25 @@ impl Ingest {
     /// The largest callback body taken, in bytes.
     pub fn max_body_bytes(&self) -> usize {
         self.0.core.config.max_body_bytes
+    }
+
+    /// What came of a provider's callbacks since it was registered; `None` for an alias that is not. One caller may ask:
+    /// the longest wait begins anew each time.
+    pub(crate) fn arrivals(&self, alias: &ProviderId) -> Option<Arrivals> {
+        Some(self.0.core.sources.by_alias(alias)?.arrivals())
+    }
+
+    /// Callbacks of these times, by the vendor's clock, are from now on those that the vendor was asked to send again:
+    /// they are journalled as such, late, and counted.
+    pub(crate) fn expect_again(&self, alias: &ProviderId, spans: Vec<(Timestamp, Timestamp)>) {
+        if let Some(source) = self.0.core.sources.by_alias(alias) {
+            source.expect_again(spans);
+        }
+    }
+
+    /// How many of those are journalled.
+    pub(crate) fn came_again(&self, alias: &ProviderId) -> u64 {
+        self.0.core.sources.by_alias(alias).map_or(0, |source| source.came_again())
     }
 
     /// Whether callbacks get from the inbox to the journal.

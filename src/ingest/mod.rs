@@ -53,6 +53,7 @@ pub use digest::digest;
 pub use echo::{Echo, EchoBook, EchoCandidate, NoEchoes, Receipted};
 pub use health::WeakIngest;
 pub use receive::{CallbackAnswer, Unread};
+pub use source::Arrivals;
 
 use crate::identity::{Identity, Provisioner};
 use aside::Aside;

@@ -149,7 +149,11 @@ impl Line {
                 // Some send moved on between look-up and write. It moves a few times in its life and forward only.
                 Err(error) if LegGuard::is_broken(&error) => continue,
                 Ok(()) => {
-                    works.drain(..attempt.used);
+                    for work in works.drain(..attempt.used) {
+                        if let Work::Event(item) = work {
+                            item.source.journalled(item.inbound.sent_at);
+                        }
+                    }
                     trouble = Trouble { careful: trouble.careful.saturating_sub(attempt.used), strikes: 0 };
                     tries = self.tries();
                     if let Some(next) = works.front() {
@@ -210,7 +214,8 @@ impl Line {
                 break;
             }
             used += 1;
-            let arrival = Arrival { source: &item.source, origin: Origin::Callback, at: item.parcel.raw.received_at };
+            let origin = item.source.origin(item.inbound.sent_at);
+            let arrival = Arrival { source: &item.source, origin, at: item.parcel.raw.received_at };
             if let Err(error) = self.resolver.resolve(arrival, &item.inbound, &mut gathered).await {
                 return Attempt { used, outcome: Err(error) };
             }

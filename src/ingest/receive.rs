@@ -66,6 +66,9 @@ impl Ingest {
         };
         let started = Instant::now();
         let answer = self.answer(&source, codec, raw).await;
+        if answer.status != 200 {
+            source.failed();
+        }
         source.replies.record(started.elapsed());
         answer
     }
@@ -105,7 +108,7 @@ impl Ingest {
         }
         match self.keep(source, verified.raw(), disposition).await {
             Ok(()) => {
-                source.accepted.increment(1);
+                source.arrived(core.clock.now());
                 codec.accepted().into()
             }
             Err(error) => self.unavailable(source, verified.raw(), &error),

@@ -3,14 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use metrics::{Counter, Histogram, counter, histogram};
 use parking_lot::Mutex;
 use switchboard_contract::storage::Appended;
-use switchboard_contract::{FixedVerdict, Provider, ProviderId, Timestamp};
+use switchboard_contract::{FixedVerdict, Origin, Provider, ProviderId, Timestamp};
 use tokio::sync::watch;
 
 use super::record::Address;
@@ -32,6 +33,39 @@ pub(super) struct Source {
     /// Since when callbacks are being refused with 503, 0 when they are not, and how many were.
     refused_since: AtomicI64,
     refused: AtomicU64,
+    arrivals: Meter,
+    /// Whether `again` holds any time at all.
+    asked_again: AtomicBool,
+    again: Mutex<Again>,
+}
+
+/// What came of an app's callbacks since it was registered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrivals {
+    /// Callbacks accepted.
+    pub accepted: u64,
+    /// Callbacks answered otherwise, which the vendor takes for failures.
+    pub refused: u64,
+    /// When the last one was accepted, by our clock.
+    pub last: Option<Timestamp>,
+    /// The longest wait between two that were accepted, since this was last asked for.
+    pub longest_gap: Duration,
+}
+
+/// The same, being counted.
+#[derive(Debug, Default)]
+struct Meter {
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    last: AtomicI64,
+    longest_gap: AtomicI64,
+}
+
+/// Callbacks that the vendor was asked to send again: those of these times, and how many came.
+#[derive(Debug, Default)]
+struct Again {
+    spans: Vec<(Timestamp, Timestamp)>,
+    came: u64,
 }
 
 /// Callbacks were refused because they could not be kept; the vendor may not try them again.
@@ -62,6 +96,9 @@ impl Source {
             kinds: Mutex::default(),
             refused_since: AtomicI64::new(0),
             refused: AtomicU64::new(0),
+            arrivals: Meter::default(),
+            asked_again: AtomicBool::new(false),
+            again: Mutex::default(),
             address,
             provider,
         }
@@ -102,6 +139,61 @@ impl Source {
         drop(kinds);
         let alias = self.alias().as_str().to_owned();
         counter!("switchboard_ingest_unknown_events_total", "provider" => alias, "kind" => label).increment(1);
+    }
+
+    /// A callback was accepted.
+    pub(super) fn arrived(&self, at: Timestamp) {
+        self.accepted.increment(1);
+        let meter = &self.arrivals;
+        meter.accepted.fetch_add(1, Ordering::Relaxed);
+        let before = meter.last.fetch_max(at.0, Ordering::Relaxed);
+        if before > 0 {
+            meter.longest_gap.fetch_max(at.0 - before, Ordering::Relaxed);
+        }
+    }
+
+    /// A callback was answered with what the vendor takes for a failure.
+    pub(super) fn failed(&self) {
+        self.arrivals.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn arrivals(&self) -> Arrivals {
+        let meter = &self.arrivals;
+        let longest = u64::try_from(meter.longest_gap.swap(0, Ordering::Relaxed)).unwrap_or(0);
+        Arrivals {
+            accepted: meter.accepted.load(Ordering::Relaxed),
+            refused: meter.refused.load(Ordering::Relaxed),
+            last: Some(Timestamp(meter.last.load(Ordering::Relaxed))).filter(|at| at.0 > 0),
+            longest_gap: Duration::from_millis(longest),
+        }
+    }
+
+    /// Callbacks of these times are those the vendor was asked to send again, until this is called once more.
+    pub(super) fn expect_again(&self, spans: Vec<(Timestamp, Timestamp)>) {
+        self.asked_again.store(!spans.is_empty(), Ordering::Relaxed);
+        *self.again.lock() = Again { spans, came: 0 };
+    }
+
+    /// How many of those came.
+    pub(super) fn came_again(&self) -> u64 {
+        self.again.lock().came
+    }
+
+    fn is_again(&self, sent_at: Timestamp) -> bool {
+        self.asked_again.load(Ordering::Relaxed)
+            && self.again.lock().spans.iter().any(|(since, until)| (*since..*until).contains(&sent_at))
+    }
+
+    /// How an event that came as a callback reached us.
+    pub(super) fn origin(&self, sent_at: Timestamp) -> Origin {
+        if self.is_again(sent_at) { Origin::Reissue } else { Origin::Callback }
+    }
+
+    /// Events of this callback's time are journalled.
+    pub(super) fn journalled(&self, sent_at: Timestamp) {
+        if self.is_again(sent_at) {
+            self.again.lock().came += 1;
+        }
     }
 
     /// A callback was answered 503. Returns how many were since the last that was accepted.

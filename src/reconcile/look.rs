@@ -55,6 +55,17 @@ pub(super) struct Pass {
     pub(super) others: u64,
     /// Lines that could not be read or journalled.
     pub(super) skipped: u64,
+    /// The ledger knows that this look journals something.
+    marked: bool,
+}
+
+/// What a look is at.
+#[derive(Clone, Copy)]
+struct Aim<'a> {
+    hour: Timestamp,
+    /// What was known of the hour.
+    before: Option<&'a HourCoverage>,
+    manner: Manner,
 }
 
 struct Found {
@@ -80,13 +91,15 @@ impl Subject {
         before: Option<&HourCoverage>,
         hour: Timestamp,
         manner: Manner,
+        given: Option<HourFile>,
     ) -> Result<(HourCoverage, Pass)> {
         let began = self.clock.now();
         let mut pass = Pass::default();
-        let (found, error) = match self.find(before, hour, manner, &mut pass).await {
-            Ok(found) => (found, None),
-            Err(error) => (Found::only(finding_of(&error)), Some(error)),
-        };
+        let (found, error) =
+            match self.find(Aim { hour, before, manner }, given, rules.gone_at(hour) <= began, &mut pass).await {
+                Ok(found) => (found, None),
+                Err(error) => (Found::only(finding_of(&error)), Some(error)),
+            };
         if let Some(error) = &error {
             tracing::warn!(provider = %self.alias, hour = %hour.to_rfc3339(), %error, op = "history_file", "a look failed");
         }
@@ -103,6 +116,7 @@ impl Subject {
             runs,
             journalled,
             repaired: before.map_or(0, |before| before.repaired) + pass.repaired,
+            reading: None,
             looks,
             looked_at: began,
             next_look: verdict.next_look,
@@ -128,27 +142,27 @@ impl Subject {
         Ok(record.journalled.saturating_sub(self.count(&record.runs, record.hour).await?))
     }
 
-    async fn find(
-        &self,
-        before: Option<&HourCoverage>,
-        hour: Timestamp,
-        manner: Manner,
-        pass: &mut Pass,
-    ) -> Result<Found> {
+    /// `given`: the file, if somebody brought it; `last`: no other file of this hour can come.
+    async fn find(&self, aim: Aim<'_>, given: Option<HourFile>, last: bool, pass: &mut Pass) -> Result<Found> {
+        let Aim { hour, before, manner } = aim;
         let files = self.provider.history_files().ok_or_else(|| Error::unsupported("history files"))?;
         self.journal_caught_up().await?;
-        let HistoryFile::Ready(file) = self.fetch(files, hour).await? else {
+        let file = match given {
+            Some(file) => HistoryFile::Ready(file),
+            None => self.fetch(files, hour).await?,
+        };
+        let HistoryFile::Ready(file) = file else {
             let expected = before.is_some_and(|before| before.file.is_some()) || self.expects(hour).await?;
             return Ok(Found::only(Finding::Absent { expected }));
         };
         let read_before = before.and_then(|before| before.file.as_ref());
-        let same = read_before.is_some_and(|before| before.digest == file.digest);
+        let same = last || read_before.is_some_and(|before| before.digest == file.digest);
         if same && !manner.again {
             return Ok(Found::only(Finding::Read { same }));
         }
         let (bytes, digest) = (file.bytes, file.digest);
         let mut runs = Runs::default();
-        let damage = self.compare(file, manner, &mut runs, pass).await?;
+        let damage = self.compare(file, aim, &mut runs, pass).await?;
         if let Some(error) = damage {
             tracing::warn!(provider = %self.alias, hour = %hour.to_rfc3339(), %error, "a history file is damaged");
             return Ok(Found { finding: Finding::Damaged, file: None, runs: Some(runs.into_list()) });
@@ -186,11 +200,11 @@ impl Subject {
     }
 
     /// Compares a file with the journal; the error at which it breaks off, if it does.
-    async fn compare(&self, file: HourFile, manner: Manner, runs: &mut Runs, pass: &mut Pass) -> Result<Option<Error>> {
+    async fn compare(&self, file: HourFile, aim: Aim<'_>, runs: &mut Runs, pass: &mut Pass) -> Result<Option<Error>> {
         let mut batches = reading::read(file, self.config.batch_lines, self.config.batch_bytes);
         while let Some(batch) = batches.recv().await {
             match batch {
-                Ok(batch) => self.compare_batch(batch, manner, runs, pass).await?,
+                Ok(batch) => self.compare_batch(batch, aim, runs, pass).await?,
                 Err(error) if matches!(error.kind(), ErrorKind::Decode | ErrorKind::Internal) => {
                     return Ok(Some(error));
                 }
@@ -200,15 +214,17 @@ impl Subject {
         Ok(None)
     }
 
-    async fn compare_batch(&self, mut batch: Batch, manner: Manner, runs: &mut Runs, pass: &mut Pass) -> Result<()> {
+    async fn compare_batch(&self, mut batch: Batch, aim: Aim<'_>, runs: &mut Runs, pass: &mut Pass) -> Result<()> {
         pass.lines += batch.items.len() as u64;
         pass.skipped += batch.skipped;
-        if !manner.history {
+        if !aim.manner.history {
             batch.items.retain(|item| item.sent_at >= self.began);
         }
         let (mut messages, mut others) = (Vec::new(), Vec::new());
         if self.config.compare_content {
             batch.items.into_iter().for_each(|item| sort(item, &mut messages, &mut others));
+        } else if let Some(run) = self.all_known(&batch.items).await? {
+            runs.add_run(run);
         } else {
             let keys: Vec<_> = batch.items.iter().map(|item| item.key.clone()).collect();
             let known = self.store.known(&self.tenant, self.provider.app(), &keys).await?;
@@ -221,6 +237,9 @@ impl Subject {
             }
         }
         let (old, missed): (Vec<_>, Vec<_>) = messages.into_iter().partition(|item| item.sent_at < self.began);
+        if !missed.is_empty() && !std::mem::replace(&mut pass.marked, true) {
+            self.mark(aim).await?;
+        }
         let (fresh, refused) = self.journal(Origin::File, missed, Some(&mut *runs)).await?;
         self.telling.repaired(fresh);
         pass.repaired += fresh;
@@ -235,6 +254,49 @@ impl Subject {
             pass.skipped += refused;
         }
         Ok(())
+    }
+
+    /// Where a batch of messages stands, if nothing of it is missing and little else stands between: the common case.
+    async fn all_known(&self, items: &[Inbound]) -> Result<Option<PositionRun>> {
+        if items.is_empty() || items.iter().any(|item| item.key.class != KeyClass::Message) {
+            return Ok(None);
+        }
+        let keys: Vec<&str> = items.iter().map(|item| item.key.id.as_str()).collect();
+        let app = self.provider.app();
+        let run = self.store.known_run(&self.tenant, app, KeyClass::Message, &keys).await?;
+        let near = |run: &PositionRun| run.last.0 - run.first.0 < 4 * items.len() as u64 + 64;
+        Ok(run.filter(near))
+    }
+
+    /// Notes where the journal ended before this look journalled anything: cut off from here on, it can be counted.
+    async fn mark(&self, aim: Aim<'_>) -> Result<()> {
+        let end = self.store.tail(&self.tenant, SHARD).await?;
+        let now = self.clock.now();
+        let known = aim.before.cloned().unwrap_or_else(|| blank(aim.hour, now));
+        // Until this look is over the hour counts as never read: whoever comes after a stop reads it anew.
+        let record = HourCoverage {
+            state: CoverageState::Suspect,
+            reason: schedule::reason::CUT_OFF.to_owned(),
+            file: None,
+            next_look: Some(now),
+            reading: Some(end),
+            ..known
+        };
+        self.store.put_hour(&self.tenant, self.provider.app(), &record).await
+    }
+
+    /// Counts what a look that was cut off had journalled.
+    ///
+    /// # Errors
+    /// `Storage`; then nothing is counted.
+    pub(super) async fn recover(&self, record: HourCoverage) -> Result<HourCoverage> {
+        let Some(after) = record.reading else { return Ok(record) };
+        let app = self.provider.app();
+        let brought = self.store.filed_since(&self.tenant, app, SHARD, after).await?;
+        let record = HourCoverage { repaired: record.repaired + brought, reading: None, ..record };
+        self.telling.recovered(&record, brought).await;
+        self.store.put_hour(&self.tenant, app, &record).await?;
+        Ok(record)
     }
 
     /// Journals events; how many were new, and how many the store refused.
@@ -279,17 +341,28 @@ pub(super) fn given_up(before: Option<&HourCoverage>, hour: Timestamp, now: Time
         |before: &HourCoverage| HourCoverage { state: CoverageState::Unfillable, next_look: None, ..before.clone() };
     before.map_or_else(
         || HourCoverage {
-            hour,
             state: CoverageState::Unfillable,
             reason: schedule::reason::EXPIRED.to_owned(),
-            file: None,
-            runs: Vec::new(),
-            journalled: 0,
-            repaired: 0,
-            looks: 0,
-            looked_at: now,
             next_look: None,
+            ..blank(hour, now)
         },
         expired,
     )
+}
+
+/// An hour nobody has looked at to the end.
+fn blank(hour: Timestamp, now: Timestamp) -> HourCoverage {
+    HourCoverage {
+        hour,
+        state: CoverageState::Suspect,
+        reason: schedule::reason::CUT_OFF.to_owned(),
+        file: None,
+        runs: Vec::new(),
+        journalled: 0,
+        repaired: 0,
+        reading: None,
+        looks: 0,
+        looked_at: now,
+        next_look: Some(now),
+    }
 }

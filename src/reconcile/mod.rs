@@ -39,7 +39,8 @@ use crate::ingest::WeakIngest;
 use crate::recovery::AppHealth;
 use look::Subject;
 use report::Facts;
-use schedule::{HOUR, Rules};
+use schedule::Rules;
+pub(crate) use schedule::{HOUR, hour_of};
 use telling::Telling;
 use worker::{Doing, Request, Wanted, Worker, stopped};
 
@@ -68,6 +69,7 @@ struct Inner {
 struct Registered {
     tenant: TenantId,
     app: App,
+    provider: Arc<dyn Provider>,
     since: Timestamp,
     /// `None` for a vendor without files.
     task: Option<(mpsc::Sender<Request>, watch::Receiver<Doing>)>,
@@ -139,19 +141,20 @@ impl Reconciler {
                 ),
                 tenant: tenant.clone(),
                 alias: alias.clone(),
-                provider,
+                provider: provider.clone(),
                 store: inner.store.clone(),
                 ingest: inner.ingest.clone(),
                 clock: inner.clock.clone(),
                 config: inner.config.clone(),
                 began,
             };
-            let worker = Worker { subject, rules, since, requests, doing, known: BTreeMap::new(), health };
+            let worker =
+                Worker { subject, rules, since, requests, doing, known: BTreeMap::new(), cut_off: None, health };
             let stop = inner.stop.clone();
             inner.tasks.spawn(async move { stop.run_until_cancelled(worker.run()).await });
             (calls, done)
         });
-        inner.apps.lock().insert(alias, Registered { tenant, app, since, task });
+        inner.apps.lock().insert(alias, Registered { tenant, app, provider, since, task });
         Ok(())
     }
 
@@ -171,9 +174,45 @@ impl Reconciler {
     ) -> Result<ReconcileReport> {
         let (calls, _) = self.of(tenant, alias)?.task.ok_or_else(|| Error::unsupported("history files"))?;
         let (reply, answer) = oneshot::channel();
-        let request = Request { wanted: Wanted { from, until, again }, reply };
+        let request = Request { wanted: Wanted { from, until, again }, file: None, reply };
         calls.send(request).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
+    }
+
+    /// Compares a file that somebody has downloaded with the journal, as if it had been fetched: of any hour, also of one
+    /// whose file the vendor has deleted. Reading it twice inserts nothing the second time.
+    ///
+    /// # Errors
+    /// `NotFound` for a provider this tenant does not have; `Unsupported` for a vendor without files; `Decode` for a
+    /// damaged file; `InvalidInput` for an hour that is none, or that is not over; `Storage`.
+    pub async fn read_file(
+        &self,
+        tenant: &TenantId,
+        alias: &ProviderId,
+        hour: Timestamp,
+        file: std::fs::File,
+    ) -> Result<ReconcileReport> {
+        let found = self.of(tenant, alias)?;
+        let unsupported = || Error::unsupported("history files");
+        let (calls, _) = found.task.ok_or_else(unsupported)?;
+        if hour + HOUR > self.0.clock.now() {
+            return Err(Error::invalid("hour", "must be an hour that is over"));
+        }
+        let file = found.provider.history_files().ok_or_else(unsupported)?.open(hour, file).await?;
+        let (reply, answer) = oneshot::channel();
+        let wanted = Wanted { from: hour, until: hour + HOUR, again: true };
+        calls.send(Request { wanted, file: Some(file), reply }).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// The hour that a file of this name holds, as the provider's vendor names files.
+    ///
+    /// # Errors
+    /// `NotFound` for a provider this tenant does not have; `InvalidInput` for another name.
+    pub fn hour_of_file(&self, tenant: &TenantId, alias: &ProviderId, name: &str) -> Result<Timestamp> {
+        let found = self.of(tenant, alias)?;
+        let hour = found.provider.history_files().and_then(|files| files.hour_of(name));
+        hour.ok_or_else(|| Error::invalid("hour", "is missing, and the file's name does not tell it"))
     }
 
     /// Coverage of the tenant's apps (or of one) from `from` to `until`. With `verify` the journal is asked whether

@@ -167,6 +167,7 @@ mod tests {
             runs: Vec::new(),
             journalled: 0,
             repaired: 2,
+            reading: None,
             looks: 1,
             looked_at: at(hour + 2),
             next_look: None,

@@ -30,6 +30,23 @@ impl Runs {
         }
     }
 
+    /// Places that follow one another, or nearly.
+    pub(super) fn add_run(&mut self, run: PositionRun) {
+        let (mut first, mut last) = (run.first.0, run.last.0);
+        self.0.retain(|(from, to)| {
+            let apart = *from > last.saturating_add(1) || to.saturating_add(1) < first;
+            if !apart {
+                (first, last) = (first.min(*from), last.max(*to));
+            }
+            apart
+        });
+        let at = self.0.partition_point(|(_, to)| *to < first);
+        self.0.insert(at, (first, last));
+        if self.0.len() > 2 * MOST {
+            self.join();
+        }
+    }
+
     /// Joins the nearest until few enough are left.
     fn join(&mut self) {
         while self.0.len() > MOST {
@@ -66,6 +83,29 @@ mod tests {
             for position in positions {
                 prop_assert!(list.iter().any(|run| (run.first.0..=run.last.0).contains(&position)));
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn runs_and_places_mix(
+            runs in prop::collection::vec((1_u64..4000, 0_u64..40), 0..60),
+            positions in prop::collection::vec(1_u64..5000, 0..60),
+        ) {
+            let mut found = Runs::default();
+            for (first, length) in &runs {
+                found.add_run(PositionRun { first: Position(*first), last: Position(first + length) });
+            }
+            positions.iter().for_each(|position| found.add(Position(*position)));
+            let list = found.into_list();
+            for pair in list.windows(2) {
+                prop_assert!(pair[0].last.0 + 1 < pair[1].first.0, "{list:?}");
+            }
+            let covers = |place: u64| list.iter().any(|run| (run.first.0..=run.last.0).contains(&place));
+            for (first, length) in runs {
+                prop_assert!((first..=first + length).all(covers));
+            }
+            prop_assert!(positions.into_iter().all(covers));
         }
     }
 

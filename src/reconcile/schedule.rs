@@ -8,7 +8,7 @@ use switchboard_contract::{HistoryFileLimits, Timestamp};
 
 use super::ReconcileConfig;
 
-pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 /// Files that go within this long come before younger ones.
 const URGENT: Duration = Duration::from_secs(6 * 3600);
 
@@ -28,6 +28,8 @@ pub(super) mod reason {
     pub(crate) const DAMAGED: &str = "damaged_file";
     /// The vendor did not answer, or refused.
     pub(crate) const UNREACHABLE: &str = "unreachable";
+    /// The file was being read when we were stopped.
+    pub(crate) const CUT_OFF: &str = "cut_off";
     /// The account has no history files.
     pub(crate) const NO_FILES: &str = "no_files";
     /// The vendor deleted the file before anybody looked.
@@ -37,7 +39,7 @@ pub(super) mod reason {
 }
 
 /// The beginning of the hour that holds a moment.
-pub(super) fn hour_of(at: Timestamp) -> Timestamp {
+pub(crate) fn hour_of(at: Timestamp) -> Timestamp {
     let length = HOUR.as_millis() as i64;
     Timestamp(at.0.div_euclid(length) * length)
 }
@@ -226,6 +228,7 @@ mod tests {
             runs: Vec::new(),
             journalled: 0,
             repaired: 0,
+            reading: None,
             looks,
             looked_at: at,
             next_look: verdict.next_look,

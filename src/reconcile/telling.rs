@@ -46,6 +46,24 @@ impl Telling {
         }
     }
 
+    /// Messages that files brought in all, as the ledger has them: so much at least was counted, whichever run did it.
+    pub(super) fn repaired_in_all(&self, messages: u64) {
+        self.repaired.absolute(messages);
+    }
+
+    /// A look that was cut off had journalled so much.
+    pub(super) async fn recovered(&self, now: &HourCoverage, messages: u64) {
+        if messages == 0 {
+            return;
+        }
+        tracing::warn!(
+            provider = %self.alias, app = %self.app, hour = %now.hour.to_rfc3339(), repaired = messages,
+            "a repair happened: a history file held what never came, and was being read when we were stopped"
+        );
+        let detail = json!({ "repaired": messages, "others": 0, "repaired_in_all": now.repaired });
+        self.tell("repair_happened", now, &format!("{}/cut_off/{}", now.repaired, now.looks), detail).await;
+    }
+
     /// Messages were inserted.
     pub(super) fn repaired(&self, messages: u64) {
         self.repaired.increment(messages);

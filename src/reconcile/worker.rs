@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use switchboard_contract::storage::{CoverageState, HourCoverage};
-use switchboard_contract::{Error, ErrorKind, Result, Timestamp};
+use switchboard_contract::{Error, ErrorKind, HourFile, Result, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::look::{Manner, Subject, given_up};
@@ -57,6 +57,8 @@ pub struct ReconcileReport {
 
 pub(super) struct Request {
     pub(super) wanted: Wanted,
+    /// The file of the one hour wanted, if somebody brought it.
+    pub(super) file: Option<HourFile>,
     pub(super) reply: oneshot::Sender<Result<ReconcileReport>>,
 }
 
@@ -79,6 +81,8 @@ pub(super) struct Worker {
     pub(super) known: BTreeMap<Timestamp, HourCoverage>,
     /// Whether the app can be reached.
     pub(super) health: Option<watch::Receiver<AppHealth>>,
+    /// A look at this hour ended without its record: what it journalled is to be counted first.
+    pub(super) cut_off: Option<Timestamp>,
 }
 
 impl Worker {
@@ -130,7 +134,12 @@ impl Worker {
         let (store, app) = (&self.subject.store, self.subject.provider.app());
         let now = self.subject.clock.now();
         let records = store.hours(&self.subject.tenant, app, self.since, now).await?;
-        self.known = records.into_iter().map(|record| (record.hour, record)).collect();
+        self.known.clear();
+        for record in records {
+            let record = self.subject.recover(record).await?;
+            self.known.insert(record.hour, record);
+        }
+        self.subject.telling.repaired_in_all(store.repaired_in_all(&self.subject.tenant, app).await?);
         let mut hour = self.since;
         while self.rules.gone_at(hour) <= now {
             if self.known.get(&hour).is_none_or(|record| record.state == CoverageState::Suspect) {
@@ -150,14 +159,17 @@ impl Worker {
         match schedule::next(&self.rules, self.since, &self.known, now) {
             Step::Wait(until) => return Ok(Some(until)),
             Step::GiveUp(hour) => self.give_up(hour).await?,
-            Step::Look(hour) => self.look(hour, Manner::default()).await.map(drop)?,
+            Step::Look(hour) => self.look(hour, Manner::default(), None).await.map(drop)?,
         }
         self.forget(now);
         Ok(None)
     }
 
-    async fn look(&mut self, hour: Timestamp, manner: Manner) -> Result<HourReport> {
-        let (record, pass) = self.subject.look(&self.rules, self.known.get(&hour), hour, manner).await?;
+    async fn look(&mut self, hour: Timestamp, manner: Manner, given: Option<HourFile>) -> Result<HourReport> {
+        self.recover().await?;
+        self.cut_off = Some(hour);
+        let (record, pass) = self.subject.look(&self.rules, self.known.get(&hour), hour, manner, given).await?;
+        self.cut_off = None;
         let report = HourReport {
             hour,
             state: record.state,
@@ -170,6 +182,17 @@ impl Worker {
         };
         self.known.insert(hour, record);
         Ok(report)
+    }
+
+    async fn recover(&mut self) -> Result<()> {
+        let Some(hour) = self.cut_off else { return Ok(()) };
+        let (store, app) = (&self.subject.store, self.subject.provider.app());
+        if let Some(record) = store.hours(&self.subject.tenant, app, hour, hour + HOUR).await?.pop() {
+            let record = self.subject.recover(record).await?;
+            self.known.insert(hour, record);
+        }
+        self.cut_off = None;
+        Ok(())
     }
 
     async fn give_up(&mut self, hour: Timestamp) -> Result<()> {
@@ -198,11 +221,17 @@ impl Worker {
     }
 
     /// Serves a call, and with it every equal one that waits.
-    async fn serve(&mut self, first: Request) {
+    async fn serve(&mut self, mut first: Request) {
+        if let Some(file) = first.file.take() {
+            // Whoever asked may have left.
+            let _ = first.reply.send(self.read(first.wanted.from, file).await);
+            return;
+        }
         let mut waiting = vec![first];
         let mut others = Vec::new();
         while let Ok(request) = self.requests.try_recv() {
-            if request.wanted == waiting[0].wanted { waiting.push(request) } else { others.push(request) }
+            let equal = request.file.is_none() && request.wanted == waiting[0].wanted;
+            if equal { waiting.push(request) } else { others.push(request) }
         }
         let outcome = self.reconcile(waiting[0].wanted).await;
         for request in waiting {
@@ -218,6 +247,15 @@ impl Worker {
         }
     }
 
+    /// Reads a file that somebody brought, of an hour of any age.
+    async fn read(&mut self, hour: Timestamp, file: HourFile) -> Result<ReconcileReport> {
+        if let Some(record) = self.record(hour).await? {
+            self.known.insert(hour, record);
+        }
+        let one = self.look(hour, Manner { again: true, history: true }, Some(file)).await?;
+        Ok(ReconcileReport { repaired: one.repaired, hours: vec![one], skipped_hours: 0 })
+    }
+
     async fn reconcile(&mut self, wanted: Wanted) -> Result<ReconcileReport> {
         let now = self.subject.clock.now();
         let last = wanted.until.min(now - HOUR + Duration::from_millis(1));
@@ -230,7 +268,7 @@ impl Worker {
             if self.needs_look(hour, wanted.again, now).await? {
                 let again = wanted.again
                     || self.known.get(&hour).is_some_and(|hour| hour.reason == schedule::reason::ROWS_GONE);
-                let one = self.look(hour, Manner { again, history: true }).await?;
+                let one = self.look(hour, Manner { again, history: true }, None).await?;
                 report.repaired += one.repaired;
                 report.hours.push(one);
             } else {

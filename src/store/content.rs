@@ -3,11 +3,19 @@
 use std::borrow::Cow;
 
 use sha2::{Digest as _, Sha256};
-use switchboard_contract::storage::{Draft, GroupRecord};
+use switchboard_contract::storage::{BackfillPart, Draft, GroupRecord};
 use switchboard_contract::{Event, EventData, KeyClass, Message, MessageId, MessageRef, Origin, VendorMessageId};
 
 /// Conflicting callbacks kept of one app, the newest: a sender of forgeries must not fill the disk.
 pub(crate) const CONFLICTS_KEPT: u32 = 1000;
+
+/// What a part of a job is named by.
+pub(crate) fn backfill_part(part: &BackfillPart) -> String {
+    match part {
+        BackfillPart::Hour(hour) => format!("hour/{}", hour.0),
+        BackfillPart::Conversation(id) => format!("conversation/{id}"),
+    }
+}
 
 /// The message, if the event is one.
 pub(crate) fn message(event: &Event) -> Option<&Message> {

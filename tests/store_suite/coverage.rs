@@ -1,7 +1,9 @@
 //! The ledger of coverage.
 
 use switchboard_contract::storage::{CoverageState, FileFact, HourCoverage, PositionRun, RepairWindow};
-use switchboard_contract::{App, ErrorKind, EventKey, KeyClass, Position, TenantId, Timestamp, VendorMessageId};
+use switchboard_contract::{
+    App, ErrorKind, EventKey, KeyClass, Origin, Position, TenantId, Timestamp, VendorMessageId,
+};
 
 use crate::fixture::{AnyStore, SHARD, app, append, direct, message, recall, tenant, vendor};
 
@@ -20,6 +22,7 @@ fn hour(number: i64) -> HourCoverage {
         runs: vec![run(1, 5), run(9, 1 << 39)],
         journalled: 11,
         repaired: 3,
+        reading: (number % 2 == 0).then_some(Position(77)),
         looks: 2,
         looked_at: Timestamp(number * HOUR + 7),
         next_look: Some(Timestamp(number * HOUR + 9)),
@@ -52,6 +55,14 @@ pub(crate) async fn known_keys_are_found_in_lists(store: &AnyStore) {
     let ids: Vec<String> = (0..1500).map(|number| format!("m{number}")).collect();
     append(store, ids.iter().map(|id| message(&conversation, id, "hi")).collect()).await;
     append(store, vec![recall(&conversation, vendor("m3"))]).await;
+    let run = async |keys: &[&str]| store.known_run(&tenant(), &app(), KeyClass::Message, keys).await.unwrap();
+    let all: Vec<&str> = ids.iter().map(String::as_str).collect();
+    assert_eq!(run(&all).await, Some(PositionRun { first: Position(1), last: Position(1500) }));
+    assert_eq!(run(&["m9", "m4", "m7"]).await, Some(PositionRun { first: Position(5), last: Position(10) }));
+    for keys in [&["m9", "unknown"][..], &["m9", "m9"], &[]] {
+        assert_eq!(run(keys).await, None, "{keys:?}");
+    }
+    assert_eq!(store.known_run(&"other".into(), &app(), KeyClass::Message, &["m9"]).await.unwrap(), None);
     let key = |id: &str| EventKey::message(&VendorMessageId::from(id));
     let mut keys: Vec<EventKey> = ids.iter().map(|id| key(id)).collect();
     keys.extend([
@@ -112,6 +123,7 @@ fn window(since: i64) -> RepairWindow {
         since: Timestamp(since),
         until: Timestamp(since + 5),
         cause: "restart".to_owned(),
+        sent_again: since as u64,
         queried: 0,
         repaired: 0,
         closed_at: None,
@@ -191,4 +203,26 @@ async fn rows_removed_by_hand_are_named_exactly() {
     let left = store.messages_at(&tenant(), &app(), SHARD, &whole, Timestamp(0), Timestamp(i64::MAX)).await.unwrap();
     assert_eq!(left, 34);
     store.close().await;
+}
+
+pub(crate) async fn what_files_brought_is_counted(store: &AnyStore) {
+    let conversation = direct("bob");
+    let filed = |id: &str| {
+        let mut draft = message(&conversation, id, "hi");
+        draft.event.origin = Origin::File;
+        draft
+    };
+    append(store, vec![filed("one"), message(&conversation, "two", "hi"), filed("three")]).await;
+    append(store, vec![recall(&conversation, vendor("one"))]).await;
+    let count = async |after: u64| store.filed_since(&tenant(), &app(), SHARD, Position(after)).await.unwrap();
+    assert_eq!((count(0).await, count(1).await, count(3).await), (2, 1, 0));
+    assert_eq!(store.filed_since(&"other".into(), &app(), SHARD, Position(0)).await.unwrap(), 0);
+    assert_eq!(store.filed_since(&tenant(), &App::new("huanxin", "x#y"), SHARD, Position(0)).await.unwrap(), 0);
+
+    assert_eq!(store.repaired_in_all(&tenant(), &app()).await.unwrap(), 0);
+    for number in [7, 8] {
+        store.put_hour(&tenant(), &app(), &hour(number)).await.unwrap();
+    }
+    assert_eq!(store.repaired_in_all(&tenant(), &app()).await.unwrap(), 6);
+    assert_eq!(store.repaired_in_all(&"other".into(), &app()).await.unwrap(), 0);
 }

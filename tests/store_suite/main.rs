@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod backfill;
 mod coverage;
 mod fixture;
 mod history;
@@ -98,6 +99,9 @@ suite! {
     subscribers::whoever_was_away_too_long_is_expired,
     subscribers::a_removed_subscriber_is_gone,
     subscribers::a_rewound_subscriber_starts_over,
+    backfill::jobs_and_their_parts_are_kept_in_order,
+    backfill::traffic_is_kept_and_forgotten,
+    coverage::what_files_brought_is_counted,
     coverage::hours_are_kept_and_replaced,
     coverage::known_keys_are_found_in_lists,
     coverage::messages_are_counted_by_app_time_and_place,

@@ -1,8 +1,10 @@
 //! The ledger of coverage.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use switchboard_contract::storage::{CoverageLedger, HourCoverage, PositionRun, SequenceHole};
-use switchboard_contract::{App, EventKey, Position, Result, Sequence, Shard, TenantId, Timestamp};
+use switchboard_contract::{App, EventKey, KeyClass, Origin, Position, Result, Sequence, Shard, TenantId, Timestamp};
 
 use super::MemoryStore;
 use super::state::SHARD;
@@ -48,6 +50,22 @@ impl CoverageLedger for MemoryStore {
         Ok(keys.iter().map(find).collect())
     }
 
+    async fn known_run(
+        &self,
+        tenant: &TenantId,
+        app: &App,
+        class: KeyClass,
+        keys: &[&str],
+    ) -> Result<Option<PositionRun>> {
+        let wanted: Vec<_> = keys.iter().map(|key| EventKey::new(class, *key)).collect();
+        let found = self.known(tenant, app, &wanted).await?;
+        let places: BTreeSet<Position> = found.iter().flatten().copied().collect();
+        if places.len() < keys.len() {
+            return Ok(None);
+        }
+        Ok(places.first().zip(places.last()).map(|(first, last)| PositionRun { first: *first, last: *last }))
+    }
+
     async fn messages_at(
         &self,
         tenant: &TenantId,
@@ -64,6 +82,24 @@ impl CoverageLedger for MemoryStore {
             entry.message_id.is_some() && entry.app.as_deref() == Some(app) && (since..until).contains(&entry.sent_at)
         });
         Ok(rows.count() as u64)
+    }
+
+    async fn filed_since(&self, tenant: &TenantId, app: &App, shard: Shard, after: Position) -> Result<u64> {
+        let state = self.state()?;
+        let Some(stream) = state.streams.get(tenant).filter(|_| shard == SHARD) else { return Ok(0) };
+        let mut found = 0;
+        for row in stream.rows.range(after.0 + 1..).map(|(_, row)| row) {
+            let entry = &row.entry;
+            let message = entry.message_id.is_some() && entry.app.as_deref() == Some(app);
+            found += u64::from(message && entry.event()?.origin == Origin::File);
+        }
+        Ok(found)
+    }
+
+    async fn repaired_in_all(&self, tenant: &TenantId, app: &App) -> Result<u64> {
+        let state = self.state()?;
+        let hours = state.hours.get(&(tenant.clone(), app.clone()));
+        Ok(hours.into_iter().flat_map(|hours| hours.values()).map(|hour| hour.repaired).sum())
     }
 
     async fn gone_places(&self, tenant: &TenantId, shard: Shard, limit: usize) -> Result<Vec<PositionRun>> {

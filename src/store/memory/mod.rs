@@ -3,6 +3,7 @@
 //! Its semantics are those of the trait documents, as the SQLite store's are; it is simple rather than fast, and it
 //! is not bounded. Everything stands behind one lock that is never held across an await.
 
+mod backfill;
 mod coverage;
 mod history;
 mod journal;

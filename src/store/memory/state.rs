@@ -6,12 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use switchboard_contract::storage::{
-    Appended, Binding, BindingKind, CommitListener, CursorState, Draft, EarlyReceipt, Entry, GroupRecord, HistoryKey,
-    HourCoverage, Leg, QuarantineReason, Quarantined, RepairWindow, UserRecord, Variant,
+    Appended, BackfillItem, BackfillJob, Binding, BindingKind, CommitListener, CursorState, Draft, EarlyReceipt, Entry,
+    GroupRecord, HistoryKey, HourCoverage, Leg, QuarantineReason, Quarantined, RepairWindow, TrafficHour, UserRecord,
+    Variant,
 };
 use switchboard_contract::{
-    App, ClientMessageId, ConversationId, EventData, EventKey, KeyClass, MessageId, MessageRef, Origin, Position,
-    RawCallback, Result, SendId, Sequence, Shard, SubscriberName, TenantId, Timestamp,
+    App, BackfillId, ClientMessageId, ConversationId, EventData, EventKey, KeyClass, MessageId, MessageRef, Origin,
+    Position, RawCallback, Result, SendId, Sequence, Shard, SubscriberName, TenantId, Timestamp,
 };
 
 use super::setbacks::Failures;
@@ -38,6 +39,9 @@ pub(super) struct State {
     pub(super) hours: BTreeMap<(TenantId, App), BTreeMap<Timestamp, HourCoverage>>,
     pub(super) alive: BTreeMap<(TenantId, App), Timestamp>,
     pub(super) windows: BTreeMap<u64, ((TenantId, App), RepairWindow)>,
+    pub(super) backfills: BTreeMap<(TenantId, BackfillId), BackfillJob>,
+    pub(super) backfill_items: BTreeMap<(TenantId, BackfillId, String), BackfillItem>,
+    pub(super) traffic: BTreeMap<(TenantId, App), BTreeMap<Timestamp, TrafficHour>>,
     pub(super) quarantine: BTreeMap<u64, Quarantined>,
     pub(super) quarantined: u64,
     pub(super) settings: HashMap<String, Vec<u8>>,

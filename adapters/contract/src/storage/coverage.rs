@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::conversation::ConversationId;
 use crate::error::Result;
 use crate::ids::{App, Position, Sequence, Shard, TenantId};
-use crate::inbound::EventKey;
+use crate::inbound::{EventKey, KeyClass};
 use crate::time::Timestamp;
 
 /// How much of something is in the journal.
@@ -85,6 +85,9 @@ pub struct HourCoverage {
     pub journalled: u64,
     /// Messages that this hour's files brought and nobody else had.
     pub repaired: u64,
+    /// A reading is under way that has journalled something: what files brought behind this place is not in
+    /// `repaired` yet. Found at a start, the reading was cut off.
+    pub reading: Option<Position>,
     /// How often the file was asked for.
     pub looks: u32,
     /// When it was last asked for.
@@ -127,6 +130,19 @@ pub trait CoverageLedger: Send + Sync {
     /// `Storage`.
     async fn known(&self, tenant: &TenantId, app: &App, keys: &[EventKey]) -> Result<Vec<Option<Position>>>;
 
+    /// The places from the first to the last at which the events with these keys stand, if every one of them is journalled;
+    /// a key that is named twice makes it `None` as well. Much cheaper than [`known`](Self::known), which tells them apart.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn known_run(
+        &self,
+        tenant: &TenantId,
+        app: &App,
+        class: KeyClass,
+        keys: &[&str],
+    ) -> Result<Option<PositionRun>>;
+
     /// How many messages of an app, sent at or after `since` and before `until`, stand at these places.
     ///
     /// # Errors
@@ -140,6 +156,18 @@ pub trait CoverageLedger: Send + Sync {
         since: Timestamp,
         until: Timestamp,
     ) -> Result<u64>;
+
+    /// Messages of an app that a file brought, behind `after`.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn filed_since(&self, tenant: &TenantId, app: &App, shard: Shard, after: Position) -> Result<u64>;
+
+    /// Messages that files brought of all hours of an app, as the ledger has them.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn repaired_in_all(&self, tenant: &TenantId, app: &App) -> Result<u64>;
 
     /// Places behind the trimmed ones from which an event is gone, ascending, at most `limit` runs. Nothing the store
     /// does leaves such a place; somebody removed it by hand.

@@ -4,6 +4,7 @@
 //! from many tasks at once. A store that fails answers `Storage` (or `StorageFull`) and has then changed nothing.
 
 mod archive;
+mod backfill;
 mod bindings;
 mod cold;
 mod coverage;
@@ -15,6 +16,7 @@ mod quarantine;
 mod setbacks;
 mod subscribers;
 mod timelines;
+mod traffic;
 mod windows;
 
 use std::fmt;
@@ -23,6 +25,7 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 
 pub use archive::{Archive, ArchivePage, HeldSpan};
+pub use backfill::{BackfillItem, BackfillJob, BackfillPart, BackfillScope, BackfillState, BackfillTally, Backfills};
 pub use bindings::{Binding, BindingKind, Bindings};
 pub use cold::{ArchiveChange, ArchiveLedger, ArchivedEntries, Day, DueDay, ImportMark, Moved, StoredEvent, Transfer};
 pub use coverage::{CoverageLedger, CoverageState, FileFact, HourCoverage, PositionRun, SequenceHole};
@@ -48,6 +51,7 @@ pub use timelines::{
     Account, ConversationMarks, DeviceCursor, Glimpse, Line, LineChange, LineKind, MemberRole, NewLine, Spread,
     TimelineConversation, TimelineGroup, TimelineMember, Timelines, Written,
 };
+pub use traffic::{Traffic, TrafficHour};
 pub use windows::{RepairWindow, RepairWindows};
 
 use crate::error::{Error, Result};
@@ -66,6 +70,8 @@ pub trait Store:
     + CoverageLedger
     + RepairWindows
     + Setbacks
+    + Backfills
+    + Traffic
     + fmt::Debug
     + Send
     + Sync

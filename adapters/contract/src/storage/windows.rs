@@ -19,6 +19,8 @@ pub struct RepairWindow {
     pub until: Timestamp,
     /// Why: a stable lower-case word.
     pub cause: String,
+    /// Callbacks that came because the vendor was asked for those it had kept.
+    pub sent_again: u64,
     /// Messages brought by queries of conversations when the window was opened.
     pub queried: u64,
     /// Messages that files brought since.

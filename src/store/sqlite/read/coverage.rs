@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use switchboard_contract::storage::{CoverageLedger, CoverageState, FileFact, HourCoverage, PositionRun, SequenceHole};
-use switchboard_contract::{App, EventKey, Position, Result, Sequence, Shard, TenantId, Timestamp};
+use switchboard_contract::{App, EventKey, KeyClass, Origin, Position, Result, Sequence, Shard, TenantId, Timestamp};
 
 use super::{bounded, place};
 use crate::store::sqlite::SqliteStore;
@@ -16,6 +16,12 @@ use crate::store::sqlite::writer::{PutHour, position_of};
 
 static KNOWN: Bulk =
     Bulk::new("SELECT key, place FROM journal WHERE tenant = ? AND app = ? AND class = ? AND key IN (", "?", ")");
+
+static KNOWN_RUN: Bulk = Bulk::new(
+    "SELECT count(*), min(place), max(place) FROM journal WHERE tenant = ? AND app = ? AND class = ? AND key IN (",
+    "?",
+    ")",
+);
 
 fn hour_of(row: &SqliteRow) -> Result<HourCoverage> {
     let fail = failed("hours");
@@ -42,6 +48,7 @@ fn hour_of(row: &SqliteRow) -> Result<HourCoverage> {
         looks: row.try_get(9).map_err(&fail)?,
         looked_at: Timestamp(row.try_get(10).map_err(&fail)?),
         next_look: row.try_get::<Option<i64>, _>(11).map_err(&fail)?.map(Timestamp),
+        reading: row.try_get::<Option<i64>, _>(12).map_err(&fail)?.map(|at| Position(unsigned(at))),
     })
 }
 
@@ -60,7 +67,7 @@ impl CoverageLedger for SqliteStore {
     ) -> Result<Vec<HourCoverage>> {
         let rows = sqlx::query(
             "SELECT hour, state, reason, file_bytes, file_digest, file_lines, runs, journalled, repaired, looks,
-                    looked_at, next_look
+                    looked_at, next_look, reading
              FROM hours WHERE tenant = (SELECT id FROM tenants WHERE name = ?)
              AND app = (SELECT id FROM apps WHERE kind = ? AND key = ?) AND hour >= ? AND hour < ? ORDER BY hour",
         )
@@ -105,6 +112,39 @@ impl CoverageLedger for SqliteStore {
         Ok(found)
     }
 
+    async fn known_run(
+        &self,
+        tenant: &TenantId,
+        app: &App,
+        class: KeyClass,
+        keys: &[&str],
+    ) -> Result<Option<PositionRun>> {
+        let fail = failed("known_run");
+        let numbers = self.tenant_number(tenant).await?.zip(self.app_number(app).await?);
+        let Some((tenant, app)) = numbers else { return Ok(None) };
+        let mut reader = self.readers()?.acquire().await.map_err(&fail)?;
+        let mut run: Option<PositionRun> = None;
+        for part in keys.chunks(1024) {
+            let size = Bulk::padded(part.len());
+            let mut values = Values::with_capacity(size + 3);
+            [tenant, app, i64::from(class.code())].into_iter().for_each(|number| values.push(number));
+            (0..size).for_each(|at| values.push(part[at.min(part.len() - 1)]));
+            let values = values.done().map_err(&fail)?;
+            // One row for a thousand keys: through the driver a row costs more than finding it.
+            let (count, first, last): (i64, Option<i64>, Option<i64>) =
+                sqlx::query_as_with(KNOWN_RUN.text(size), values).fetch_one(&mut *reader).await.map_err(&fail)?;
+            let (Some(first), Some(last), true) = (first, last, unsigned(count) == part.len() as u64) else {
+                return Ok(None);
+            };
+            let (first, last) = (position_of(first), position_of(last));
+            run = Some(match run {
+                Some(run) => PositionRun { first: run.first.min(first), last: run.last.max(last) },
+                None => PositionRun { first, last },
+            });
+        }
+        Ok(run)
+    }
+
     async fn messages_at(
         &self,
         tenant: &TenantId,
@@ -134,6 +174,37 @@ impl CoverageLedger for SqliteStore {
             count += unsigned(here);
         }
         Ok(count)
+    }
+
+    async fn filed_since(&self, tenant: &TenantId, app: &App, shard: Shard, after: Position) -> Result<u64> {
+        let numbers = self.stream(tenant, shard).await?.zip(self.app_number(app).await?);
+        let Some((stream, app)) = numbers else { return Ok(0) };
+        let count: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM journal
+             WHERE place > ? AND place < ? AND app = ? AND origin = ? AND message IS NOT NULL",
+        )
+        .bind(place(stream, after.0))
+        .bind(place(stream + 1, 0))
+        .bind(app)
+        .bind(Origin::File.code())
+        .fetch_one(self.readers()?)
+        .await
+        .map_err(failed("filed_since"))?;
+        Ok(unsigned(count))
+    }
+
+    async fn repaired_in_all(&self, tenant: &TenantId, app: &App) -> Result<u64> {
+        let sum: i64 = sqlx::query_scalar(
+            "SELECT coalesce(sum(repaired), 0) FROM hours WHERE tenant = (SELECT id FROM tenants WHERE name = ?)
+             AND app = (SELECT id FROM apps WHERE kind = ? AND key = ?)",
+        )
+        .bind(tenant.as_str())
+        .bind(app.kind.as_str())
+        .bind(app.key.as_str())
+        .fetch_one(self.readers()?)
+        .await
+        .map_err(failed("repaired_in_all"))?;
+        Ok(unsigned(sum))
     }
 
     async fn gone_places(&self, tenant: &TenantId, shard: Shard, limit: usize) -> Result<Vec<PositionRun>> {

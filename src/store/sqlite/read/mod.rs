@@ -1,5 +1,6 @@
 //! Reading, on connections of its own.
 
+mod backfill;
 mod cold;
 mod coverage;
 mod entries;

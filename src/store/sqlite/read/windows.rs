@@ -23,6 +23,7 @@ fn window_of(row: &SqliteRow) -> Result<RepairWindow> {
         repaired: unsigned(row.try_get(5).map_err(&fail)?),
         closed_at: row.try_get::<Option<i64>, _>(6).map_err(&fail)?.map(Timestamp),
         complete: row.try_get(7).map_err(&fail)?,
+        sent_again: unsigned(row.try_get(8).map_err(&fail)?),
     })
 }
 
@@ -65,7 +66,8 @@ impl RepairWindows for SqliteStore {
 
     async fn windows(&self, tenant: &TenantId, app: &App, open: bool, limit: usize) -> Result<Vec<RepairWindow>> {
         let rows = sqlx::query(
-            "SELECT id, since, until, cause, queried, repaired, closed_at, complete FROM repair_windows
+            "SELECT id, since, until, cause, queried, repaired, closed_at, complete, sent_again
+             FROM repair_windows
              WHERE tenant = (SELECT id FROM tenants WHERE name = ?)
              AND app = (SELECT id FROM apps WHERE kind = ? AND key = ?) AND (NOT ? OR closed_at IS NULL)
              ORDER BY id DESC LIMIT ?",

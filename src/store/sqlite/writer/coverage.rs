@@ -24,8 +24,8 @@ impl Errand for PutHour {
         let file = hour.file.as_ref();
         sqlx::query(
             "INSERT OR REPLACE INTO hours (tenant, app, hour, state, reason, file_bytes, file_digest, file_lines, runs,
-                                           journalled, repaired, looks, looked_at, next_look)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                           journalled, repaired, looks, looked_at, next_look, reading)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(memory.tenant(db, tenant).await?)
         .bind(memory.app(db, app).await?)
@@ -41,6 +41,7 @@ impl Errand for PutHour {
         .bind(hour.looks)
         .bind(hour.looked_at.0)
         .bind(hour.next_look.map(|at| at.0))
+        .bind(hour.reading.map(|at| signed(at.0)))
         .execute(db)
         .await
         .map(drop)

@@ -6,6 +6,7 @@
 //! is tried again alone, so that only the guilty one fails.
 
 mod archive;
+mod backfill;
 mod coverage;
 mod errands;
 mod facts;
@@ -37,6 +38,7 @@ use super::error::failed;
 use super::lock::Lock;
 use super::{Listeners, SqliteOptions};
 pub(super) use archive::{OpenArchive, SettleGeneration, SettleMoved, SweepIndexes, day};
+pub(super) use backfill::{PlanBackfill, PutBackfill, PutTraffic};
 pub(super) use coverage::PutHour;
 use errands::Job;
 pub(super) use errands::{Errand, Reroute, SettingOrInsert};

@@ -46,13 +46,14 @@ impl Errand for PutWindow {
         // Without a number a new row; with one, the row that has it and belongs to the same app.
         let id: Option<i64> = if window.id == 0 {
             sqlx::query_scalar(
-                "INSERT INTO repair_windows (tenant, app, since, until, cause, queried, repaired, closed_at, complete)
-                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 WHERE ?10 = 0 RETURNING id",
+                "INSERT INTO repair_windows
+                     (tenant, app, since, until, cause, queried, repaired, closed_at, complete, sent_again)
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?11 WHERE ?10 = 0 RETURNING id",
             )
         } else {
             sqlx::query_scalar(
                 "UPDATE repair_windows SET since = ?3, until = ?4, cause = ?5, queried = ?6, repaired = ?7,
-                        closed_at = ?8, complete = ?9
+                        closed_at = ?8, complete = ?9, sent_again = ?11
                  WHERE tenant = ?1 AND app = ?2 AND id = ?10 RETURNING id",
             )
         }
@@ -66,6 +67,7 @@ impl Errand for PutWindow {
         .bind(window.closed_at.map(|at| at.0))
         .bind(window.complete)
         .bind(signed(window.id))
+        .bind(signed(window.sent_again))
         .fetch_optional(db)
         .await
         .map_err(failed("put_window"))?;

@@ -1,0 +1,185 @@
+//! Callbacks that nobody took and the vendor kept: asked for again until they have come, or the vendor's advice on how
+//! often is used up. The cheapest repair, so it comes before queries and files.
+
+use std::time::Duration;
+
+use metrics::counter;
+use serde_json::json;
+use switchboard_contract::storage::RepairWindow;
+use switchboard_contract::{ErrorKind, KeptSlot, Result, Timestamp, Topic};
+
+use super::walk::Walker;
+
+/// Between two looks at how many have come.
+const LOOK: Duration = Duration::from_millis(250);
+/// The longest wait before asking once more.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// An account without the service may get it any day.
+const NO_SERVICE: Duration = Duration::from_secs(24 * 3600);
+/// A callback is given up so long after its event, at most: two tries of ten seconds, and a margin.
+const TRIES: Duration = Duration::from_secs(60);
+
+/// What is left to ask for.
+#[derive(Clone, Debug)]
+pub(super) struct Again {
+    /// The window it belongs to.
+    window: u64,
+    since: Timestamp,
+    until: Timestamp,
+    rounds: u32,
+    /// When to ask once more.
+    due: Timestamp,
+}
+
+/// What one round brought.
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    slots: u64,
+    /// Callbacks in them.
+    kept: u64,
+    /// Those that came.
+    came: u64,
+    /// Nothing is left to ask for.
+    over: bool,
+}
+
+impl Walker {
+    /// Resolves when callbacks are to be asked for once more.
+    pub(super) async fn again_due(&self) {
+        match &self.again {
+            Some(again) => self.clock.sleep(again.due.since(self.clock.now())).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Asks for what the vendor kept of a window; how many callbacks came.
+    pub(super) async fn send_again(&mut self, window: &RepairWindow) -> u64 {
+        if !self.config.send_again
+            || self.puller.provider.kept_callbacks().is_none()
+            || self.clock.now() < self.no_store_until
+        {
+            return 0;
+        }
+        let (mut since, until) = (window.since, window.until);
+        // What was left of a window before goes along.
+        if let Some(left) = self.again.take() {
+            since = since.min(left.since);
+        }
+        let again = Again { window: window.id, since, until, rounds: 0, due: self.clock.now() };
+        self.round(again).await
+    }
+
+    /// Asks once more, and adds what came to the window.
+    pub(super) async fn ask_again(&mut self) {
+        let Some(again) = self.again.take() else { return };
+        let id = again.window;
+        let came = self.round(again).await;
+        let written = async {
+            let windows = self.puller.store.windows(&self.puller.tenant, &self.app, false, 1000).await?;
+            if let Some(mut window) = windows.into_iter().find(|window| window.id == id) {
+                window.sent_again += came;
+                self.puller.store.put_window(&self.puller.tenant, &self.app, &window).await?;
+            }
+            Ok::<_, switchboard_contract::Error>(())
+        };
+        if let Err(error) = written.await {
+            tracing::warn!(provider = %self.puller.alias, %error, "a repair window could not be written");
+        }
+    }
+
+    async fn round(&mut self, mut again: Again) -> u64 {
+        again.rounds += 1;
+        let outcome = self.try_round(&again).await;
+        let round = match outcome {
+            Ok(round) => round,
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                tracing::debug!(provider = %self.puller.alias, "the vendor keeps no failed callbacks for this account");
+                self.no_store_until = self.clock.now() + NO_SERVICE;
+                return 0;
+            }
+            Err(error) => {
+                tracing::warn!(provider = %self.puller.alias, op = "send_again", %error, "kept callbacks did not come");
+                Round::default()
+            }
+        };
+        let alias = self.puller.alias.as_str().to_owned();
+        counter!("switchboard_callbacks_sent_again_total", "provider" => alias).increment(round.came);
+        if round.slots > 0 {
+            tracing::warn!(
+                provider = %self.puller.alias, slots = round.slots, kept = round.kept, came = round.came,
+                round = again.rounds, "callbacks that nobody had taken were sent again"
+            );
+            let detail = json!({
+                "window": again.window, "round": again.rounds, "slots": round.slots, "kept": round.kept,
+                "came": round.came,
+            });
+            let which = format!("again/{}/{}/{}", again.window, again.rounds, self.clock.now().0);
+            self.notices.tell(Topic::Backfill, "callbacks_sent_again", &which, detail).await;
+        }
+        let ingest = self.puller.ingest.upgrade();
+        if round.over || again.rounds > 32 {
+            // Whatever still comes of these times is one more try of the vendor's.
+            if let Some(ingest) = ingest {
+                ingest.expect_again(&self.puller.alias, Vec::new());
+            }
+        } else {
+            let pause = self.config.send_again_pause.saturating_mul(1 << (again.rounds - 1).min(8)).min(LONGEST);
+            again.due = self.clock.now() + pause;
+            self.again = Some(again);
+        }
+        round.came
+    }
+
+    async fn try_round(&self, again: &Again) -> Result<Round> {
+        let Some(kept) = self.puller.provider.kept_callbacks() else {
+            return Ok(Round { over: true, ..Round::default() });
+        };
+        let limits = kept.limits();
+        let all = self.bounded(kept.slots()).await?;
+        let wanted: Vec<KeptSlot> = all
+            .into_iter()
+            .filter(|slot| slot.callbacks > 0 && slot.repeats < limits.max_repeats)
+            .filter(|slot| slot.until > again.since && slot.since < again.until)
+            .collect();
+        if wanted.is_empty() {
+            return Ok(Round { over: true, ..Round::default() });
+        }
+        let closed = || switchboard_contract::Error::new(ErrorKind::Closed, "the way in is closed");
+        let ingest = self.puller.ingest.upgrade().ok_or_else(closed)?;
+        let alias = &self.puller.alias;
+        let now = self.clock.now();
+        // What is sent from now on is no repeat, though its slot may still be open.
+        let spans = wanted.iter().map(|slot| (slot.since - TRIES, slot.until.min(now))).collect();
+        ingest.expect_again(alias, spans);
+        let mut round = Round { slots: wanted.len() as u64, ..Round::default() };
+        for slot in &wanted {
+            match self.bounded(kept.send_again(slot)).await {
+                Ok(()) => round.kept += slot.callbacks,
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let until = now + self.config.send_again_within;
+        while ingest.came_again(alias) < round.kept && self.clock.now() < until {
+            self.clock.sleep(LOOK).await;
+        }
+        self.bounded(async {
+            ingest.idle().await;
+            Ok(())
+        })
+        .await?;
+        round.came = ingest.came_again(alias);
+        round.over = round.came >= round.kept;
+        Ok(round)
+    }
+
+    /// No call may hold up the walk.
+    async fn bounded<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            answer = call => answer,
+            () = self.clock.sleep(self.config.send_again_within) => {
+                Err(switchboard_contract::Error::new(ErrorKind::Timeout, "the vendor did not answer in time"))
+            }
+        }
+    }
+}
