@@ -27,6 +27,7 @@
 
 pub mod archive;
 mod assembly;
+pub mod backfill;
 pub mod catchup;
 #[cfg(feature = "bin")]
 pub mod cli;
@@ -45,6 +46,7 @@ pub mod retention;
 pub mod sending;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
+pub mod silence;
 pub mod store;
 mod switchboard;
 pub mod transfer;

@@ -41,6 +41,11 @@ impl Client {
         self.call(self.http.post(self.address(path)).json(body)).await
     }
 
+    /// Sends a file as it is.
+    pub(crate) async fn upload<T: DeserializeOwned>(&self, path: &str, file: tokio::fs::File) -> Result<T, Error> {
+        self.call(self.http.post(self.address(path)).body(reqwest::Body::from(file))).await
+    }
+
     /// For answers without a body.
     pub(crate) async fn put(&self, path: &str, body: &impl Serialize) -> Result<(), Error> {
         let request = self.http.put(self.address(path)).json(body);

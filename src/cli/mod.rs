@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand, thin over the library and the HTTP API.
 
 mod archive;
+mod backfill;
 mod bench;
 mod caps;
 mod check;
@@ -11,9 +12,11 @@ mod emulate;
 mod export;
 mod history;
 mod import;
+mod ingest;
 mod migrate;
 mod progress;
 mod reconcile;
+mod repair;
 mod send;
 mod serve;
 mod span;
@@ -72,6 +75,12 @@ enum Command {
     Import(import::Import),
     /// List, show, redrive or drop what was given up after its last retry.
     DeadLetters(dead_letters::DeadLetters),
+    /// Bring history files that somebody has downloaded into the journal.
+    Ingest(ingest::Ingest),
+    /// Show what was missed, and what became of it.
+    Repair(repair::Repair),
+    /// Fetch the past in the background: start, list, look at, pause, resume and end jobs.
+    Backfill(backfill::Backfill),
     /// Bring the store's schema up to date, or show where it stands.
     Migrate(migrate::Migrate),
     /// Measure this build against the raw limits of this machine, side by side.
@@ -137,6 +146,9 @@ async fn run(command: Command) -> Result<(), Error> {
         Command::Export(command) => command.run().await,
         Command::Import(command) => command.run().await,
         Command::DeadLetters(command) => command.run().await,
+        Command::Ingest(command) => command.run().await,
+        Command::Repair(command) => command.run().await,
+        Command::Backfill(command) => command.run().await,
         Command::Migrate(command) => command.run().await,
         Command::Bench(command) => command.run().await,
         Command::BenchChild(command) => command.run().await,

@@ -37,27 +37,32 @@ impl Reconcile {
         if self.json {
             return print_json(&answer);
         }
-        for provider in answer["providers"].as_array().into_iter().flatten() {
-            print_line(format_args!(
-                "{}  {} messages repaired; {} hours needed no look",
-                provider["provider"].as_str().unwrap_or_default(),
-                provider["repaired"],
-                provider["skipped_hours"]
-            ));
-            for hour in provider["hours"].as_array().into_iter().flatten() {
-                print_line(format_args!(
-                    "  {}  {} ({}): {} lines, {} repaired, {} of history, {} others, {} unreadable",
-                    span::shown(&hour["hour"]),
-                    hour["state"].as_str().unwrap_or_default(),
-                    hour["reason"].as_str().unwrap_or_default(),
-                    hour["lines"],
-                    hour["repaired"],
-                    hour["history"],
-                    hour["others"],
-                    hour["skipped"]
-                ));
-            }
-        }
+        reconciled(&answer);
         Ok(())
+    }
+}
+
+/// What was done, for people.
+pub(crate) fn reconciled(answer: &Value) {
+    for provider in answer["providers"].as_array().into_iter().flatten() {
+        print_line(format_args!(
+            "{}  {} messages repaired; {} hours needed no look",
+            provider["provider"].as_str().unwrap_or_default(),
+            provider["repaired"],
+            provider["skipped_hours"]
+        ));
+        for hour in provider["hours"].as_array().into_iter().flatten() {
+            print_line(format_args!(
+                "  {}  {} ({}): {} lines, {} repaired, {} of history, {} others, {} unreadable",
+                span::shown(&hour["hour"]),
+                hour["state"].as_str().unwrap_or_default(),
+                hour["reason"].as_str().unwrap_or_default(),
+                hour["lines"],
+                hour["repaired"],
+                hour["history"],
+                hour["others"],
+                hour["skipped"]
+            ));
+        }
     }
 }

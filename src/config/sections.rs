@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use switchboard_contract::{ConversationKind, ProviderId, TenantId};
 
 use crate::archive::ArchiveConfig;
+use crate::backfill::BackfillConfig;
 use crate::catchup::CatchupConfig;
 use crate::history::HistoryConfig;
 use crate::hub::HubConfig;
@@ -18,6 +19,7 @@ use crate::reconcile::ReconcileConfig;
 use crate::recovery::RecoveryConfig;
 use crate::retention::RetentionConfig;
 use crate::sending::SendingConfig;
+use crate::silence::SilenceConfig;
 
 /// All settings.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -43,6 +45,10 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// How fetches that failed are tried again.
     pub recovery: RecoveryConfig,
+    /// The watch for callbacks that do not come.
+    pub silence: SilenceConfig,
+    /// Fetching the past in the background.
+    pub backfill: BackfillConfig,
     /// Subscriptions.
     pub hub: HubConfig,
     /// The way out.

@@ -48,7 +48,7 @@ fn parts(config: &Config, faults: &mut Vec<ConfigFault>) {
             faults.push(ConfigFault::new(format!("hub.{name}"), problem));
         }
     }
-    for outcome in [
+    let outcomes = [
         config.ingest.check(),
         config.ingest.inbox.check(),
         config.sending.validate(),
@@ -56,7 +56,10 @@ fn parts(config: &Config, faults: &mut Vec<ConfigFault>) {
         config.history.check(),
         config.catchup.check(),
         config.retention.check(config.history.tiers.recent),
-    ] {
+        config.backfill.check(),
+        config.silence.check(),
+    ];
+    for outcome in outcomes {
         if let Err(error) = outcome {
             faults.extend(told(error.message()));
         }

@@ -1,16 +1,21 @@
 //! Coverage, and reconciliation on demand.
 
+use std::io::{Seek as _, SeekFrom};
+
 use axum::Json;
+use axum::body::Body as Stream;
 use axum::extract::State;
+use axum::http::StatusCode;
+use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
-use switchboard_contract::{ProviderId, Timestamp};
+use switchboard_contract::{Error, ErrorKind, ProviderId, Timestamp};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::{Admin, Caller, History};
-use super::extract::{Body, Query};
+use super::extract::{Body, Path, Query};
 use super::problem::Problem;
 use crate::reconcile::{CoverageReport, ReconcileReport};
 
@@ -19,7 +24,7 @@ const DAYS: i64 = 3;
 const DAY_MS: i64 = 24 * 3_600_000;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(coverage)).routes(routes!(reconcile))
+    OpenApiRouter::new().routes(routes!(coverage)).routes(routes!(reconcile)).routes(routes!(read_file))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -128,4 +133,66 @@ async fn reconcile(
         providers.push(ProviderReconciled { provider: provider.clone(), report: report? });
     }
     Ok(Json(ReconcileAnswer { providers }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct FileParams {
+    /// The hour it holds, milliseconds since the epoch; told by its name when missing.
+    hour: Option<i64>,
+    /// Its name, as the vendor gave it.
+    #[serde(default)]
+    name: String,
+}
+
+/// The largest file taken.
+const LARGEST: u64 = 8 << 30;
+
+/// Compares a history file that somebody has downloaded with the journal, as if it had been fetched: of any hour, also
+/// of one whose file the vendor has deleted. The body is the file as it came. Repeating it inserts nothing.
+#[utoipa::path(post, path = "/v1/providers/{provider}/files", tag = "history",
+    params(("provider" = String, Path), FileParams),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 200, body = ReconcileAnswer),
+        (status = 422, description = "The vendor publishes no files", body = Problem)))]
+async fn read_file(
+    State(state): State<AppState>,
+    caller: Caller<Admin>,
+    Path(provider): Path<String>,
+    Query(params): Query<FileParams>,
+    body: Stream,
+) -> Result<Json<ReconcileAnswer>, Problem> {
+    let provider = ProviderId::from(provider);
+    let reconciler = state.switchboard.reconciler();
+    let hour = match params.hour {
+        Some(hour) => Timestamp(hour),
+        None => reconciler.hour_of_file(caller.tenant(), &provider, &params.name)?,
+    };
+    let file = kept(body).await?;
+    let report = reconciler.read_file(caller.tenant(), &provider, hour, file).await?;
+    Ok(Json(ReconcileAnswer { providers: vec![ProviderReconciled { provider, report }] }))
+}
+
+/// A body in a temporary file, which goes when it is closed.
+async fn kept(mut body: Stream) -> Result<std::fs::File, Problem> {
+    let disk = |error: std::io::Error| {
+        let full = error.kind() == std::io::ErrorKind::StorageFull;
+        let kind = if full { ErrorKind::StorageFull } else { ErrorKind::Storage };
+        Problem::from(Error::new(kind, "the temporary file cannot be written").with_source(error))
+    };
+    let mut file = tokio::fs::File::from_std(tempfile::tempfile().map_err(disk)?);
+    let mut bytes = 0_u64;
+    while let Some(frame) = body.frame().await {
+        let broken = |_| Problem::new(StatusCode::BAD_REQUEST, "invalid_input", "the body ended early");
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        bytes += data.len() as u64;
+        if bytes > LARGEST {
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the file is too large"));
+        }
+        tokio::io::AsyncWriteExt::write_all(&mut file, &data).await.map_err(disk)?;
+    }
+    tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(disk)?;
+    let mut file = file.into_std().await;
+    file.seek(SeekFrom::Start(0)).map_err(disk)?;
+    Ok(file)
 }

@@ -3,6 +3,7 @@
 #[cfg(feature = "archive")]
 mod archive;
 mod auth;
+mod backfills;
 mod callbacks;
 mod conversations;
 mod coverage;

@@ -7,8 +7,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    AppState, conversations, coverage, dead_letters, export, groups, identity, messages, providers, pulling, stream,
-    subscribers, users,
+    AppState, backfills, conversations, coverage, dead_letters, export, groups, identity, messages, providers, pulling,
+    stream, subscribers, users,
 };
 
 #[derive(OpenApi)]
@@ -38,6 +38,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(conversations::routes())
         .merge(coverage::routes())
         .merge(export::routes())
+        .merge(backfills::routes())
         .merge(subscribers::routes())
         .merge(stream::routes())
         .merge(users::routes())

@@ -12,6 +12,7 @@ use switchboard_contract::{
 
 use super::providers::{Providers, Registered};
 use super::{Inner, Switchboard};
+use crate::backfill::Backfill;
 use crate::catchup::Catchup;
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -21,6 +22,7 @@ use crate::ingest::{Ingest, WeakIngest};
 use crate::reconcile::Reconciler;
 use crate::retention::Retention;
 use crate::sending::{AppMode, EvidenceSink, Sending};
+use crate::silence::Silence;
 
 /// Collects the parts of an engine.
 #[derive(Debug, Default)]
@@ -120,6 +122,9 @@ impl Builder {
         )?;
         let recent = history.tiers.recent;
         let retention = Retention::open(config.retention, recent, hub.clone(), store.clone(), clock.clone())?;
+        let backfill =
+            Backfill::open(config.backfill, store.clone(), catchup.clone(), reconciler.clone(), clock.clone())?;
+        let silence = Silence::open(config.silence, store.clone(), ingest.downgrade(), catchup.clone(), clock.clone())?;
         sending.set_evidence_sink(Arc::new(Evidence(ingest.downgrade())));
 
         for (alias, one) in providers.iter() {
@@ -133,6 +138,8 @@ impl Builder {
             let health = sending.health(one.provider.app());
             catchup.register(alias.clone(), one.tenant.clone(), one.provider.clone(), health.clone()).await?;
             reconciler.register(alias.clone(), one.tenant.clone(), one.provider.clone(), health).await?;
+            backfill.register(alias.clone(), one.tenant.clone(), one.provider.clone())?;
+            silence.register(alias.clone(), one.tenant.clone(), &*one.provider);
         }
         #[cfg(feature = "archive")]
         if let Some(archiver) = &archiver {
@@ -162,6 +169,8 @@ impl Builder {
                 #[cfg(feature = "archive")]
                 archiver,
                 retention,
+                backfill,
+                silence,
                 history,
                 sending,
                 providers,

@@ -25,6 +25,7 @@ pub use providers::ProviderView;
 pub use subscriber::Subscriber;
 pub use trace::Trace;
 
+use crate::backfill::Backfill;
 use crate::catchup::Catchup;
 use crate::config::Config;
 use crate::history::{HistoryConfig, HistoryRequest, Pages};
@@ -34,6 +35,7 @@ use crate::ingest::{CallbackAnswer, Ingest};
 use crate::reconcile::Reconciler;
 use crate::retention::Retention;
 use crate::sending::{Outgoing, RedriveRisk, SendReceipt, SendView, Sending};
+use crate::silence::Silence;
 use providers::Providers;
 
 /// The engine. Clones share it. Its methods act for the tenant `default`; [`tenant`](Self::tenant) gives the others.
@@ -56,6 +58,8 @@ struct Inner {
     #[cfg(feature = "archive")]
     archiver: Option<crate::archive::Archiver>,
     retention: Retention,
+    backfill: Backfill,
+    silence: Silence,
     history: HistoryConfig,
     sending: Sending,
     providers: Providers,
@@ -144,6 +148,16 @@ impl Switchboard {
         &self.inner.retention
     }
 
+    /// Jobs that fetch the past in the background.
+    pub fn backfill(&self) -> &Backfill {
+        &self.inner.backfill
+    }
+
+    /// The watch for callbacks that do not come.
+    pub fn silence(&self) -> &Silence {
+        &self.inner.silence
+    }
+
     /// The identity map.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.inner.identity
@@ -194,6 +208,8 @@ impl Switchboard {
         }
         let stopped = [
             self.inner.retention.shutdown().await,
+            self.inner.silence.shutdown().await,
+            self.inner.backfill.shutdown().await,
             self.inner.catchup.shutdown().await,
             self.inner.reconciler.shutdown().await,
             self.inner.ingest.clone().shutdown().await,
@@ -289,6 +305,16 @@ impl Tenant {
     /// `NotFound` for an unknown alias or one of another tenant; `Config` when nothing sends for this tenant.
     pub fn provider(&self, alias: Option<&ProviderId>) -> Result<Arc<dyn switchboard_contract::Provider>> {
         self.switchboard.inner.providers.of_tenant(&self.id, alias)
+    }
+
+    /// The alias of the provider that carries this tenant's direct messages.
+    ///
+    /// # Errors
+    /// `Config` when nothing sends for this tenant.
+    pub fn default_provider(&self) -> Result<ProviderId> {
+        let app = self.switchboard.inner.providers.route(&self.id, ConversationKind::Direct)?;
+        let alias = self.switchboard.inner.providers.iter().find(|(_, one)| *one.provider.app() == app);
+        alias.map(|(alias, _)| alias.clone()).ok_or_else(|| no_route(&self.id))
     }
 
     /// As [`Switchboard::history`].

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use switchboard_contract::{
-    App, Capabilities, ConversationKind, Error, ErrorKind, Provider, ProviderId, Result, TenantId,
+    App, Capabilities, ConversationKind, Error, ErrorKind, Provider, ProviderId, Result, TenantId, Timestamp,
 };
 
 use super::{Inner, no_route};
@@ -38,6 +38,9 @@ pub struct ProviderView {
     pub state: ProviderState,
     /// Whether it can be reached. While it cannot, nothing is sent and no message's attempts are spent.
     pub breaker: AppHealth,
+    /// Since when its callbacks have not come though they should, milliseconds since the epoch; missing while they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent_since: Option<Timestamp>,
     /// Sends that wait for it.
     pub open_sends: u64,
     /// What it can do.
@@ -116,6 +119,7 @@ impl Providers {
                 receive_only: registered.receive_only,
                 state: inner.catchup.state(alias).unwrap_or(ProviderState::CatchingUp),
                 breaker: inner.sending.health(app).map(|health| *health.borrow()).unwrap_or_default(),
+                silent_since: inner.silence.silent_since(alias),
                 open_sends: inner.store.open_count(app).await?,
                 capabilities: registered.provider.capabilities(),
             });
