@@ -12,7 +12,7 @@ use super::callbacks::{APP, BODY};
 /// Characters of a message's text, so that its event is about as large as one made of a callback here.
 pub(super) const TEXT: usize = 200;
 /// Milliseconds at which the first message was sent.
-const EPOCH: i64 = 1_795_000_000_000;
+pub(super) const EPOCH: i64 = 1_795_000_000_000;
 
 /// Makes messages with ids and times that rise, spread evenly over conversations.
 #[derive(Debug)]

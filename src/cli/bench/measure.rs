@@ -40,6 +40,10 @@ pub(super) struct Sizes {
     pub(super) known: u64,
     /// Messages to read again.
     pub(super) replayed: u64,
+    /// Lines of an hour's file.
+    pub(super) lines: u64,
+    /// Messages of a past that is fetched.
+    pub(super) fetched: u64,
     /// Messages journalled before measuring begins, so that the indexes are as far behind as they may be.
     pub(super) warm_rows: u64,
     /// Posted or read before measuring begins.
@@ -57,6 +61,8 @@ impl Sizes {
         streams: 1000,
         known: 1_000_000,
         replayed: 200_000,
+        lines: 1_000_000,
+        fetched: 100_000,
         warm_rows: 120_000,
         warm: Duration::from_millis(500),
         settle: Duration::from_secs(3),
@@ -68,6 +74,8 @@ impl Sizes {
         streams: 5,
         known: 500,
         replayed: 500,
+        lines: 2_000,
+        fetched: 1_000,
         warm_rows: 300,
         warm: Duration::from_millis(200),
         settle: Duration::from_millis(100),

@@ -81,6 +81,10 @@ enum What {
     Idle,
     /// The self-hosted service: 10,000 messages that waited for one device.
     Offline,
+    /// The file of an hour of which nothing is missing.
+    Reconcile,
+    /// The past of a conversation.
+    Backfill,
     /// Everything.
     All,
 }
@@ -110,7 +114,7 @@ impl Bench {
         let bench = Context::new(settings)?;
         let mut findings = Vec::new();
         type Suite = fn(&Context) -> Result<Vec<measure::Finding>>;
-        let suites: [(What, Suite); 11] = [
+        let suites: [(What, Suite); 13] = [
             (What::Ingest, suites::ingest::run),
             (What::Append, suites::append::run),
             (What::Pipeline, suites::pipeline::run),
@@ -122,6 +126,8 @@ impl Bench {
             (What::Direct, suites::gate::run_direct),
             (What::Idle, suites::gate::run_idle),
             (What::Offline, suites::gate::run_offline),
+            (What::Reconcile, suites::repair::reconcile),
+            (What::Backfill, suites::repair::backfill),
         ];
         for (what, suite) in suites {
             if self.what.covers(what) {

@@ -70,6 +70,12 @@ pub(super) enum Role {
     Fill(engine::append::Fill),
     /// A new subscriber that reads everything.
     Replay { dir: PathBuf },
+    /// A file of an hour compared with a journal that lacks nothing.
+    Reconcile { dir: PathBuf, file: PathBuf },
+    /// The same file unpacked and parsed.
+    RawHour { file: PathBuf },
+    /// The past of a conversation fetched.
+    Backfill(engine::repair::Past),
     /// Subscribers of the hub in one process.
     Fanout { subscribers: usize, run_ms: u64 },
 }
@@ -97,6 +103,9 @@ impl Role {
             Self::Append(_) => "append",
             Self::Fill(_) => "fill",
             Self::Replay { .. } => "replay",
+            Self::Reconcile { .. } => "reconcile",
+            Self::RawHour { .. } => "raw inflate and parse",
+            Self::Backfill(_) => "backfill",
             Self::Fanout { .. } => "fanout",
         }
     }
@@ -127,6 +136,9 @@ impl Role {
             Self::Append(append) => engine::append::run(append).await,
             Self::Fill(fill) => engine::append::fill(fill).await,
             Self::Replay { dir } => engine::replay::run(&dir).await,
+            Self::Reconcile { dir, file } => engine::repair::reconcile(&dir, &file).await,
+            Self::RawHour { file } => blocking(move || raw::hour::read(&file)).await,
+            Self::Backfill(past) => engine::repair::backfill(past).await,
             Self::Fanout { subscribers, run_ms } => blocking(move || engine::fanout::run(subscribers, run_ms)).await,
         }
     }

@@ -5,6 +5,7 @@ pub(super) mod commits;
 pub(super) mod fanout;
 pub(super) mod fill;
 pub(super) mod gate;
+pub(super) mod hour;
 pub(super) mod http;
 pub(super) mod select;
 pub(super) mod sockets;

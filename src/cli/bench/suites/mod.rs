@@ -6,6 +6,7 @@ pub(super) mod gate;
 pub(super) mod ingest;
 pub(super) mod memory;
 pub(super) mod pipeline;
+pub(super) mod repair;
 pub(super) mod replay;
 pub(super) mod sockets;
 
