@@ -3,9 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod api;
+mod backfill;
+mod cut_off;
 mod drops;
 mod files;
+mod gated;
+mod kept;
+#[cfg(feature = "bin")]
+mod killed;
 mod pull;
 mod quota;
 mod restart;
+mod silence;
 mod stage;
+#[cfg(feature = "bin")]
+#[path = "../support/mod.rs"]
+mod support;

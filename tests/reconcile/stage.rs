@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use switchboard::backfill::BackfillConfig;
 use switchboard::catchup::CatchupConfig;
 use switchboard::clock::ManualClock;
 use switchboard::config::{Scope, ServerConfig, TokenConfig};
 use switchboard::reconcile::{AppCoverage, ReconcileConfig};
 use switchboard::sidecar::Server;
+use switchboard::silence::SilenceConfig;
 use switchboard::store::sqlite::{SqliteOptions, SqliteStore};
 use switchboard::{Config, EventData, Switchboard};
 use switchboard_contract::storage::{Entry, Store};
@@ -49,6 +51,8 @@ impl Emulator {
                 let mut settings = HuanxinSettings::default();
                 settings.ledger.callbacks = 1_000_000;
                 settings.messages.retention_days = 180;
+                // Bought where a test is about it.
+                settings.callbacks.storage = false;
                 let builder = HuanxinEmulator::builder().listen("127.0.0.1:0").credentials(HUANXIN_APP, "id", SECRET);
                 Self::Huanxin(builder.settings(settings).seed(seed).time(time).start().await.unwrap())
             }
@@ -62,7 +66,7 @@ impl Emulator {
         }
     }
 
-    fn provider(&self, clock: &ManualClock) -> Arc<dyn Provider> {
+    pub(crate) fn provider(&self, clock: &ManualClock) -> Arc<dyn Provider> {
         let clock: Arc<dyn Clock> = Arc::new(clock.clone());
         match self {
             Self::Huanxin(emulator) => {
@@ -100,7 +104,11 @@ pub(crate) struct Stage {
     pub(crate) clock: ManualClock,
     directory: TempDir,
     /// Whether a start asks the vendor for what was missed; without it only files bring anything.
-    queries: bool,
+    pub(crate) queries: bool,
+    /// Whether silence is watched. Most tests let hours pass in leaps, in which nothing can come.
+    pub(crate) watched: bool,
+    /// Holds up the lines of files.
+    pub(crate) gate: Option<crate::gated::Gate>,
 }
 
 /// One run of the sidecar.
@@ -115,7 +123,15 @@ impl Stage {
     pub(crate) async fn new(vendor: Vendor, seed: u64) -> Self {
         let time = Time::manual(START.0);
         let emulator = Emulator::start(vendor, seed, time.clone()).await;
-        Self { emulator, time, clock: ManualClock::new(START), directory: tempfile::tempdir().unwrap(), queries: true }
+        Self {
+            emulator,
+            time,
+            clock: ManualClock::new(START),
+            directory: tempfile::tempdir().unwrap(),
+            queries: true,
+            watched: false,
+            gate: None,
+        }
     }
 
     /// A start asks the vendor for nothing.
@@ -132,8 +148,12 @@ impl Stage {
     }
 
     pub(crate) async fn run_with(&self, reconcile: ReconcileConfig) -> Run {
-        let catchup = CatchupConfig { queries: self.queries, ..CatchupConfig::default() };
-        let mut config = Config { reconcile, catchup, ..Config::default() };
+        // The clocks run a thousand times faster than callbacks do.
+        let send_again_within = Duration::from_secs(600);
+        let catchup = CatchupConfig { queries: self.queries, send_again_within, ..CatchupConfig::default() };
+        let silence = SilenceConfig { enabled: self.watched, ..SilenceConfig::default() };
+        let backfill = BackfillConfig { tell_every: Duration::from_millis(1), ..BackfillConfig::default() };
+        let mut config = Config { reconcile, catchup, silence, backfill, ..Config::default() };
         config.ingest.inbox.path = self.directory.path().join("inbox");
         config.ingest.inbox.capacity_bytes = 64 << 20;
         let store = SqliteStore::open(SqliteOptions::at(self.database())).await.unwrap();
@@ -141,7 +161,7 @@ impl Stage {
             .config(config)
             .store(Arc::new(store))
             .clock(Arc::new(self.clock.clone()))
-            .provider("main", self.emulator.provider(&self.clock))
+            .provider("main", self.wrap(self.emulator.provider(&self.clock)))
             .open()
             .await
             .unwrap();
@@ -155,6 +175,37 @@ impl Stage {
         let server = Server::start(&switchboard, &listen, &tokens, None).await.unwrap();
         self.emulator.call_back(&format!("http://{}", server.address()));
         Run { switchboard, server }
+    }
+
+    /// The provider, as a run has it.
+    pub(crate) fn provider(&self) -> Arc<dyn Provider> {
+        self.emulator.provider(&self.clock)
+    }
+
+    /// Waits until no callback is on its way.
+    pub(crate) async fn still(&self) {
+        let idle = async {
+            match &self.emulator {
+                Emulator::Huanxin(emulator) => emulator.wait_idle().await,
+                Emulator::RongCloud(emulator) => emulator.wait_idle().await,
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), idle).await.unwrap();
+    }
+
+    fn wrap(&self, provider: Arc<dyn Provider>) -> Arc<dyn Provider> {
+        match &self.gate {
+            Some(gate) => Arc::new(crate::gated::Gated::new(provider, gate.clone())),
+            None => provider,
+        }
+    }
+
+    /// The emulated Huanxin app.
+    pub(crate) fn huanxin(&self) -> &HuanxinEmulator {
+        match &self.emulator {
+            Emulator::Huanxin(emulator) => emulator,
+            Emulator::RongCloud(_) => panic!("the vendor is another one"),
+        }
     }
 
     pub(crate) fn set_faults(&self, faults: Faults) {
@@ -220,13 +271,7 @@ impl Stage {
 
     /// Waits until no callback is on its way and all that came is journalled.
     pub(crate) async fn quiet(&self, run: &Run) {
-        let idle = async {
-            match &self.emulator {
-                Emulator::Huanxin(emulator) => emulator.wait_idle().await,
-                Emulator::RongCloud(emulator) => emulator.wait_idle().await,
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), idle).await.unwrap();
+        self.still().await;
         run.switchboard.ingest().idle().await;
     }
 

@@ -1,0 +1,116 @@
+//! The vendor's own store of callbacks that nobody took: asked for after an outage, before anything else.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use switchboard_contract::storage::RepairWindow;
+use switchboard_contract::{Origin, ProviderId, TenantId};
+
+use crate::stage::{Run, Stage, Vendor};
+
+async fn windows(run: &Run) -> Vec<RepairWindow> {
+    run.switchboard.catchup().windows(&TenantId::default(), &ProviderId::from("main"), 100).await.unwrap()
+}
+
+/// A vendor whose store is bought, and a run that was there and went. Nothing is asked by query, so that what comes is
+/// what the store sent.
+async fn gone() -> Stage {
+    let stage = Stage::without_queries(Vendor::Huanxin).await;
+    stage.huanxin().change_settings(|settings| settings.callbacks.storage = true);
+    let run = stage.run().await;
+    stage.drive(run.switchboard.catchup().online()).await;
+    stage.log_in(&["ann", "bob", "eve"]);
+    stage.say("ann", "bob", "before").await;
+    stage.quiet(&run).await;
+    run.stop().await;
+    stage
+}
+
+/// Everything the vendor has is journalled once, and all but the first message came again and is flagged.
+async fn all_came(stage: &Stage, run: &Run) {
+    let found = run.messages().await;
+    let ids: BTreeSet<String> = found.iter().map(|(id, _, _)| id.clone()).collect();
+    assert_eq!(ids, stage.sent());
+    assert_eq!(ids.len(), found.len(), "once each");
+    let again = found.iter().filter(|(_, origin, late)| *origin == Origin::Reissue && *late).count();
+    assert_eq!(again, found.len() - 1, "{found:?}");
+}
+
+async fn most_repeats(stage: &Stage) -> u32 {
+    let slots = stage.provider().kept_callbacks().unwrap().slots().await.unwrap();
+    slots.iter().map(|slot| slot.repeats).max().unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i02_after_25_minutes_off_the_vendors_store_brings_everything_once() {
+    let stage = gone().await;
+    for number in 0..50 {
+        let (from, to) = if number % 5 == 0 { ("eve", "ann") } else { ("ann", "bob") };
+        stage.say(from, to, &format!("missed {number}")).await;
+        stage.still().await;
+        stage.advance(Duration::from_secs(30));
+    }
+    assert_eq!(stage.dropped().len(), 50, "nobody was there");
+    let run = stage.run().await;
+    stage.drive(run.switchboard.catchup().online()).await;
+    all_came(&stage, &run).await;
+    let repeats = most_repeats(&stage).await;
+    assert!((1..=10).contains(&repeats), "{repeats}");
+    let window = windows(&run).await.remove(0);
+    assert_eq!((window.cause.as_str(), window.sent_again, window.queried), ("restart", 50, 0), "{window:?}");
+    let told = run.notices("callbacks_sent_again").await;
+    assert_eq!((told.len(), told[0]["came"].as_u64()), (1, Some(50)), "{told:?}");
+
+    stage.pass(&run, 36).await;
+    stage.drive(tokio::time::sleep(Duration::from_millis(100))).await;
+    let window = windows(&run).await.remove(0);
+    assert!(window.complete && window.repaired == 0, "files had nothing to add: {window:?}");
+    all_came(&stage, &run).await;
+    assert_eq!(most_repeats(&stage).await, 0, "the slots are gone by now");
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ban_that_goes_on_is_waited_out_within_the_vendors_advice() {
+    let stage = gone().await;
+    for number in 0..60 {
+        stage.say("ann", "bob", &format!("missed {number}")).await;
+    }
+    stage.still().await;
+    assert!(stage.huanxin().banned_until_ms().is_some(), "ninety failures at once are a ban");
+    let run = stage.run().await;
+    stage.drive(run.switchboard.catchup().online()).await;
+    assert_eq!(run.messages().await.len(), 1, "what is sent again during a ban is refused like anything else");
+    let come = async {
+        while run.messages().await.len() < 61 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    stage.drive(come).await;
+    all_came(&stage, &run).await;
+    let over = async {
+        while windows(&run).await[0].sent_again < 60 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    stage.drive(over).await;
+    let repeats = most_repeats(&stage).await;
+    assert!((2..=10).contains(&repeats), "{repeats}");
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn an_account_without_the_store_is_asked_once_and_goes_on_without() {
+    let stage = gone().await;
+    stage.huanxin().change_settings(|settings| settings.callbacks.storage = false);
+    stage.say("ann", "bob", "missed").await;
+    stage.still().await;
+    stage.advance(Duration::from_secs(600));
+    let run = stage.run().await;
+    stage.drive(run.switchboard.catchup().online()).await;
+    stage.pass(&run, 3).await;
+    let asked = stage.ledger().requests().iter().filter(|request| request.path.contains("/storage/")).count();
+    assert_eq!(asked, 1, "an account has no such service from one minute to the next");
+    assert_eq!(run.messages().await.len(), 2, "the file brought it");
+    run.stop().await;
+}
