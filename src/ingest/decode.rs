@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use switchboard_contract::storage::QuarantineReason;
 use switchboard_contract::{
-    CallbackCodec, Clock, EventKey, Inbound, InboundData, InboundPlace, KeyClass, RawCallback, TenantId, Timestamp,
+    CallbackCodec, Clock, Clues, EventKey, Inbound, InboundData, InboundPlace, KeyClass, RawCallback, TenantId, Timestamp,
     Unrecognised, VerifiedCallback,
 };
 use tokio::sync::{mpsc, watch};
@@ -182,6 +182,7 @@ fn decode(codec: &dyn CallbackCodec, callback: &VerifiedCallback) -> Vec<Inbound
             sort_key: String::new(),
             data: InboundData::Unrecognised(Unrecognised::keep("decoder_panic", &raw.body)),
             mark: None,
+            clues: Clues::default(),
             raw: raw.body.clone(),
         }]
     })

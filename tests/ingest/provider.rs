@@ -95,7 +95,16 @@ impl Wire {
             }
         };
         let (sort_key, mark) = (self.id.clone(), self.mark.clone());
-        Inbound { key, place: self.place(), sent_at: Timestamp(self.at), sort_key, data, mark, raw }
+        Inbound {
+            key,
+            place: self.place(),
+            sent_at: Timestamp(self.at),
+            sort_key,
+            data,
+            mark,
+            clues: Clues::default(),
+            raw,
+        }
     }
 }
 

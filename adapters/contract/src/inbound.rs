@@ -148,8 +148,19 @@ pub struct Inbound {
     pub data: InboundData,
     /// The mark of our own send, exactly as it was put into the message, if one was found. It is stripped from `ext`.
     pub mark: Option<String>,
+    /// What it tells of its neighbours.
+    pub clues: Clues,
     /// The vendor's bytes of this one item, unchanged.
     pub raw: Bytes,
+}
+
+/// What an event tells of others of its conversation, so that one that never came is noticed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Clues {
+    /// The message that this one answers.
+    pub answers: Option<VendorMessageId>,
+    /// The vendor's number of this event in its conversation, where it numbers them without a gap.
+    pub number: Option<u64>,
 }
 
 /// What happened, in the vendor's ids.

@@ -34,7 +34,7 @@ pub use ids::{
     App, AppKey, BackfillId, ClientMessageId, EventId, GroupId, MessageId, Position, ProviderId, SendId, Sequence,
     Shard, SubscriberName, TenantId, UserId, VendorGroupId, VendorKind, VendorMessageId, VendorUserId,
 };
-pub use inbound::{EventKey, Inbound, InboundData, InboundMessage, InboundPlace, KeyClass};
+pub use inbound::{Clues, EventKey, Inbound, InboundData, InboundMessage, InboundPlace, KeyClass};
 pub use provider::{
     Capabilities, GroupLimits, GroupRef, Groups, HistoryFile, HistoryFileLimits, HistoryFiles, HourFile,
     KeptCallbackLimits, KeptCallbacks, KeptSlot, Link, LoginToken, Messaging, MessagingLimits, NewGroup,

@@ -5,8 +5,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use switchboard_contract::{
-    Body, Custom, Error, EventKey, Inbound, InboundData, InboundMessage, InboundPlace, KeyClass, Location, Media,
-    Result, Text, Timestamp, Unrecognised, VendorGroupId, VendorMessageId, VendorUserId,
+    Body, Clues, Custom, Error, EventKey, Inbound, InboundData, InboundMessage, InboundPlace, KeyClass, Location,
+    Media, Result, Text, Timestamp, Unrecognised, VendorGroupId, VendorMessageId, VendorUserId,
 };
 
 use super::wire::{Address, Attachment, Kind, Letter, LetterRecalled, LetterSent, Parcel};
@@ -87,6 +87,7 @@ pub(super) fn unrecognised(raw: Bytes, came_at: Timestamp) -> Inbound {
         sort_key: String::new(),
         data: InboundData::Unrecognised(Unrecognised::keep(kind(&raw), &raw)),
         mark: None,
+        clues: Clues::default(),
         raw,
     }
 }
@@ -119,6 +120,7 @@ fn message(mut letter: Letter<'_>, raw: &Bytes) -> Option<Inbound> {
             mentions: letter.mentions.into_iter().map(VendorUserId::from).collect(),
         }),
         mark,
+        clues: Clues::default(),
         raw: raw.clone(),
     })
 }
@@ -132,6 +134,7 @@ fn recall(event: LetterRecalled, raw: &Bytes) -> Option<Inbound> {
         sort_key: sort_key(event.number),
         data: InboundData::Recall { target, by: Some(event.by.into()), reason: None },
         mark: None,
+        clues: Clues::default(),
         raw: raw.clone(),
     })
 }

@@ -169,17 +169,53 @@ pub trait CoverageLedger: Send + Sync {
     /// `Storage`.
     async fn repaired_in_all(&self, tenant: &TenantId, app: &App) -> Result<u64>;
 
-    /// Places behind the trimmed ones from which an event is gone, ascending, at most `limit` runs. Nothing the store
-    /// does leaves such a place; somebody removed it by hand.
+    /// Places among these, behind the trimmed ones, from which an event is gone: ascending, at most `limit` runs. Nothing
+    /// the store does leaves such a place; somebody removed it by hand. Looks at as many rows as `among` names.
     ///
     /// # Errors
     /// `Storage`.
-    async fn gone_places(&self, tenant: &TenantId, shard: Shard, limit: usize) -> Result<Vec<PositionRun>>;
+    async fn gone_places(
+        &self,
+        tenant: &TenantId,
+        shard: Shard,
+        among: PositionRun,
+        limit: usize,
+    ) -> Result<Vec<PositionRun>>;
 
-    /// Numbers of conversations from which an event is gone, in the order of the conversations' ids, at most `limit`.
-    /// The end of a conversation cannot be missed here; [`gone_places`](Self::gone_places) tells of it.
+    /// Which numbers of which conversations stood at these places, in the order of the conversations' ids, at most
+    /// `limit` holes. Without places it costs nothing; with some it passes once over the index by conversation.
     ///
     /// # Errors
     /// `Storage`.
-    async fn gone_sequences(&self, tenant: &TenantId, limit: usize) -> Result<Vec<SequenceHole>>;
+    async fn gone_sequences(
+        &self,
+        tenant: &TenantId,
+        shard: Shard,
+        places: &[PositionRun],
+        limit: usize,
+    ) -> Result<Vec<SequenceHole>>;
+
+    /// Numbers of one conversation from which an event is gone, ascending, at most `limit` holes. Looks at each event of
+    /// the conversation once.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn gone_from(
+        &self,
+        tenant: &TenantId,
+        conversation: &ConversationId,
+        limit: usize,
+    ) -> Result<Vec<SequenceHole>>;
+}
+
+/// Holes out of single numbers, which come conversation by conversation and ascend within each.
+pub fn sequence_holes(numbers: impl IntoIterator<Item = (ConversationId, Sequence)>) -> Vec<SequenceHole> {
+    let mut holes: Vec<SequenceHole> = Vec::new();
+    for (conversation, number) in numbers {
+        match holes.last_mut() {
+            Some(last) if last.conversation == conversation && last.last.0 + 1 == number.0 => last.last = number,
+            _ => holes.push(SequenceHole { conversation, first: number, last: number }),
+        }
+    }
+    holes
 }

@@ -13,6 +13,7 @@ mod history;
 mod journal;
 mod outbox;
 mod quarantine;
+mod ranges;
 mod setbacks;
 mod subscribers;
 mod timelines;
@@ -28,7 +29,7 @@ pub use archive::{Archive, ArchivePage, HeldSpan};
 pub use backfill::{BackfillItem, BackfillJob, BackfillPart, BackfillScope, BackfillState, BackfillTally, Backfills};
 pub use bindings::{Binding, BindingKind, Bindings};
 pub use cold::{ArchiveChange, ArchiveLedger, ArchivedEntries, Day, DueDay, ImportMark, Moved, StoredEvent, Transfer};
-pub use coverage::{CoverageLedger, CoverageState, FileFact, HourCoverage, PositionRun, SequenceHole};
+pub use coverage::{CoverageLedger, CoverageState, FileFact, HourCoverage, PositionRun, SequenceHole, sequence_holes};
 pub use directory::{Directory, GroupRecord, UserRecord};
 pub use history::{ConversationSummary, History, HistoryFilter, HistoryKey, HistoryPage, HistoryQuery, PageDirection};
 pub use journal::{
@@ -40,6 +41,7 @@ pub use outbox::{
     SendPayload, SendRecord,
 };
 pub use quarantine::{Quarantine, QuarantineReason, Quarantined};
+pub use ranges::{ConversationLedger, CoveredRange, overlay};
 pub use setbacks::{
     FailedAttempt, FailedAttempts, Setback, SetbackChange, SetbackCount, SetbackFilter, SetbackKind, Setbacks,
 };
@@ -68,6 +70,7 @@ pub trait Store:
     + Directory
     + Quarantine
     + CoverageLedger
+    + ConversationLedger
     + RepairWindows
     + Setbacks
     + Backfills

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use switchboard_contract::{
-    Body, EventKey, Inbound, InboundData, InboundMessage, InboundPlace, KeyClass, Timestamp, Unrecognised,
+    Body, Clues, EventKey, Inbound, InboundData, InboundMessage, InboundPlace, KeyClass, Timestamp, Unrecognised,
     VendorGroupId, VendorMessageId, VendorUserId,
 };
 
@@ -127,6 +127,7 @@ pub(super) fn unrecognised(kind: &str, raw: &Bytes, sent_at: Timestamp) -> Inbou
         sort_key: String::new(),
         data: InboundData::Unrecognised(Unrecognised::keep(kind, raw)),
         mark: None,
+        clues: Clues::default(),
         raw: raw.clone(),
     }
 }
@@ -166,6 +167,7 @@ impl Context<'_> {
             sort_key: self.item.msg_id.as_deref().map(keys::sort_key).unwrap_or_default(),
             data,
             mark: None,
+            clues: Clues::default(),
             raw: self.raw.clone(),
         }
     }

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 use switchboard_contract::{
-    EventKey, Inbound, InboundData, InboundPlace, KeyClass, PresenceState, Timestamp, VendorMessageId, VendorUserId,
+    Clues, EventKey, Inbound, InboundData, InboundPlace, KeyClass, PresenceState, Timestamp, VendorMessageId,
+    VendorUserId,
 };
 
 use crate::codec::{Channel, Codec, Record, from_text_or_object};
@@ -13,7 +14,7 @@ use crate::wire::events::{
 use crate::wire::lenient::{Scalar, Str};
 
 fn event(key: EventKey, place: InboundPlace, sent_at: Timestamp, data: InboundData, raw: Bytes) -> Inbound {
-    Inbound { key, place, sent_at, sort_key: String::new(), data, mark: None, raw }
+    Inbound { key, place, sent_at, sort_key: String::new(), data, mark: None, clues: Clues::default(), raw }
 }
 
 fn millis(time: &Scalar<'_>) -> Option<Timestamp> {

@@ -29,8 +29,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use secrecy::SecretString;
 use switchboard_contract::{
-    AppKey, CallbackCodec, CallbackReply, CallbackStage, Error, EventKey, FixedVerdict, Inbound, InboundData, KeyClass,
-    RawCallback, Refused, Timestamp, VendorUserId, VerifiedCallback,
+    AppKey, CallbackCodec, CallbackReply, CallbackStage, Clues, Error, EventKey, FixedVerdict, Inbound, InboundData,
+    KeyClass, RawCallback, Refused, Timestamp, VendorUserId, VerifiedCallback,
 };
 
 use crate::codec::{Channel, Codec, Record, unrecognised};
@@ -149,6 +149,7 @@ fn pre_send(raw: &RawCallback) -> Inbound {
         sort_key: id.to_owned(),
         data: InboundData::Moderation { target: id.into(), verdict: "requested".to_owned(), detail },
         mark: None,
+        clues: Clues::default(),
         raw: raw.body.clone(),
     }
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use switchboard_contract::{
-    EventKey, Inbound, InboundData, InboundMessage, InboundPlace, KeyClass, ReceiptKind, Timestamp, Unrecognised,
-    VendorMessageId, VendorUserId,
+    Body, Clues, EventKey, Inbound, InboundData, InboundMessage, InboundPlace, KeyClass, ReceiptKind, Timestamp,
+    Unrecognised, VendorMessageId, VendorUserId,
 };
 
 use super::Codec;
@@ -51,9 +51,22 @@ impl Codec {
         }
         let key = EventKey::message(&id);
         let audience = record.audience.clone();
+        let clues = Clues { answers: answers(&body), number: None };
         let message = InboundMessage { id, from, audience, body, ext, mentions_everyone, mentions };
-        record.event(key, InboundData::Message(message), mark)
+        Inbound { clues, ..record.event(key, InboundData::Message(message), mark) }
     }
+}
+
+/// The message that a reference or an answer in parts names.
+fn answers(body: &Body) -> Option<VendorMessageId> {
+    let Body::Native(native) = body else { return None };
+    let named = match native.kind.as_str() {
+        "RC:ReferenceMsg" => native.content.get("referMsgUid"),
+        "RC:StreamMsg" => native.content.get("referMsg").and_then(|refer| refer.get("messageUId")),
+        _ => None,
+    };
+    let named = named?.as_str().filter(|id| !id.is_empty())?;
+    Some(VendorMessageId::from(named))
 }
 
 impl Record<'_> {
@@ -65,6 +78,7 @@ impl Record<'_> {
             sort_key: self.uid.to_owned(),
             data,
             mark,
+            clues: Clues::default(),
             raw: self.raw,
         }
     }
@@ -100,6 +114,7 @@ fn side_effect(record: &Record<'_>) -> Option<Inbound> {
         sort_key: record.uid.to_owned(),
         data,
         mark: None,
+        clues: Clues::default(),
         raw: record.raw.clone(),
     })
 }
@@ -113,6 +128,7 @@ pub(crate) fn unrecognised(kind: impl Into<String>, raw: Bytes, at: Timestamp) -
         sort_key: String::new(),
         data: InboundData::Unrecognised(Unrecognised::keep(kind, &raw)),
         mark: None,
+        clues: Clues::default(),
         raw,
     }
 }

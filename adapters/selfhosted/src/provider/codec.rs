@@ -9,7 +9,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use switchboard_contract::storage::Line;
 use switchboard_contract::{
-    Body, ConversationId, ConversationKind, Custom, Error, ErrorKind, EventKey, Ext, Inbound, InboundData,
+    Body, Clues, ConversationId, ConversationKind, Custom, Error, ErrorKind, EventKey, Ext, Inbound, InboundData,
     InboundMessage, InboundPlace, KeyClass, Native, OutboundMessage, PresenceState, ReceiptKind, Result, Timestamp,
     Unrecognised, VendorGroupId, VendorMessageId, VendorUserId,
 };
@@ -57,6 +57,7 @@ pub(super) fn unrecognised(raw: Bytes, came_at: Timestamp) -> Inbound {
         sort_key: String::new(),
         data: InboundData::Unrecognised(Unrecognised::keep("event".to_owned(), &raw)),
         mark: None,
+        clues: Clues::default(),
         raw,
     }
 }
@@ -129,7 +130,9 @@ fn inbound(told: Told, raw: &Bytes) -> Option<Inbound> {
         }
     };
     let sort_key = format!("{:020}", entry.position);
-    Some(Inbound { key, place, sent_at: Timestamp(entry.at), sort_key, data, mark, raw: raw.clone() })
+    // Lines that change nothing in the conversation have no number.
+    let clues = Clues { answers: None, number: Some(entry.sequence).filter(|number| *number > 0) };
+    Some(Inbound { key, place, sent_at: Timestamp(entry.at), sort_key, data, mark, clues, raw: raw.clone() })
 }
 
 fn plain(id: VendorMessageId, from: VendorUserId, body: Body) -> InboundMessage {

@@ -319,6 +319,7 @@ pub(super) fn inbound(carried: &Carried) -> Inbound {
             mentions: vec![],
         }),
         mark: carried.mark.clone(),
+        clues: Clues::default(),
         raw: Bytes::new(),
     }
 }
