@@ -140,8 +140,25 @@ delegate! { CoverageLedger {
     fn messages_at(
         tenant: &TenantId, app: &App, shard: Shard, runs: &[PositionRun], since: Timestamp, until: Timestamp
     ) -> Result<u64>;
-    fn gone_places(tenant: &TenantId, shard: Shard, limit: usize) -> Result<Vec<PositionRun>>;
-    fn gone_sequences(tenant: &TenantId, limit: usize) -> Result<Vec<SequenceHole>>;
+    fn gone_places(
+        tenant: &TenantId, shard: Shard, among: PositionRun, limit: usize
+    ) -> Result<Vec<PositionRun>>;
+    fn gone_sequences(
+        tenant: &TenantId, shard: Shard, places: &[PositionRun], limit: usize
+    ) -> Result<Vec<SequenceHole>>;
+    fn gone_from(tenant: &TenantId, conversation: &ConversationId, limit: usize) -> Result<Vec<SequenceHole>>;
+} }
+
+delegate! { ConversationLedger {
+    fn put_range(
+        tenant: &TenantId, app: &App, conversation: &ConversationId, range: &CoveredRange
+    ) -> Result<()>;
+    fn ranges(
+        tenant: &TenantId, app: &App, conversation: &ConversationId, since: Timestamp, until: Timestamp
+    ) -> Result<Vec<CoveredRange>>;
+    fn incomplete(
+        tenant: &TenantId, app: &App, after: Option<&ConversationId>, limit: usize
+    ) -> Result<Vec<(ConversationId, CoveredRange)>>;
 } }
 
 delegate! { RepairWindows {

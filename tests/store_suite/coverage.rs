@@ -1,8 +1,10 @@
 //! The ledger of coverage.
 
-use switchboard_contract::storage::{CoverageState, FileFact, HourCoverage, PositionRun, RepairWindow};
+use switchboard_contract::storage::{
+    CoverageState, CoveredRange, FileFact, HourCoverage, PositionRun, RepairWindow, SequenceHole,
+};
 use switchboard_contract::{
-    App, ErrorKind, EventKey, KeyClass, Origin, Position, TenantId, Timestamp, VendorMessageId,
+    App, ConversationId, ErrorKind, EventKey, KeyClass, Origin, Position, TenantId, Timestamp, VendorMessageId,
 };
 
 use crate::fixture::{AnyStore, SHARD, app, append, direct, message, recall, tenant, vendor};
@@ -101,20 +103,29 @@ pub(crate) async fn messages_are_counted_by_app_time_and_place(store: &AnyStore)
     assert_eq!(count(&[], 0, 5000).await, 0);
 }
 
+async fn gone_places(store: &AnyStore, limit: usize) -> Vec<PositionRun> {
+    store.gone_places(&tenant(), SHARD, run(0, u64::MAX), limit).await.unwrap()
+}
+
+async fn gone_sequences(store: &AnyStore) -> Vec<SequenceHole> {
+    let places = gone_places(store, 99).await;
+    store.gone_sequences(&tenant(), SHARD, &places, 99).await.unwrap()
+}
+
 pub(crate) async fn a_whole_journal_has_no_holes(store: &AnyStore) {
     for peer in ["bob", "carol"] {
         append(store, (0..20).map(|number| message(&direct(peer), &format!("{peer}{number}"), "hi")).collect()).await;
     }
-    assert_eq!(store.gone_places(&tenant(), SHARD, 9).await.unwrap(), []);
-    assert_eq!(store.gone_sequences(&tenant(), 9).await.unwrap(), []);
+    assert_eq!(gone_places(store, 9).await, []);
+    assert_eq!(gone_sequences(store).await, []);
     store.trim(&tenant(), SHARD, Position(25)).await.unwrap();
-    assert_eq!(store.gone_places(&tenant(), SHARD, 9).await.unwrap(), [], "what retention removed is no hole");
-    assert_eq!(store.gone_sequences(&tenant(), 9).await.unwrap(), []);
+    assert_eq!(gone_places(store, 9).await, [], "what retention removed is no hole");
+    assert_eq!(gone_sequences(store).await, []);
     store.trim(&tenant(), SHARD, Position(40)).await.unwrap();
-    assert_eq!(store.gone_places(&tenant(), SHARD, 9).await.unwrap(), []);
+    assert_eq!(gone_places(store, 9).await, []);
     append(store, vec![message(&direct("bob"), "next", "hi")]).await;
-    assert_eq!(store.gone_sequences(&tenant(), 9).await.unwrap(), []);
-    assert_eq!(store.gone_places(&"other".into(), SHARD, 9).await.unwrap(), []);
+    assert_eq!(gone_sequences(store).await, []);
+    assert_eq!(store.gone_places(&"other".into(), SHARD, run(1, 99), 9).await.unwrap(), []);
 }
 
 fn window(since: i64) -> RepairWindow {
@@ -193,16 +204,78 @@ async fn rows_removed_by_hand_are_named_exactly() {
     }
     // The head, the middle and the tail of bob's conversation, and the end of the journal.
     remove(&file, &[1, 2, 7, 20, 39, 40]).await;
-    let places = store.gone_places(&tenant(), SHARD, 9).await.unwrap();
+    let places = gone_places(&store, 9).await;
     assert_eq!(places, [run(1, 2), run(7, 7), run(20, 20), run(39, 40)]);
-    assert_eq!(store.gone_places(&tenant(), SHARD, 2).await.unwrap(), [run(1, 2), run(7, 7)]);
-    let holes = store.gone_sequences(&tenant(), 9).await.unwrap();
-    let holes: Vec<_> = holes.iter().map(|hole| (hole.conversation.clone(), hole.first.0, hole.last.0)).collect();
-    assert_eq!(holes, [(direct("bob"), 1, 2), (direct("bob"), 7, 7)]);
+    assert_eq!(gone_places(&store, 2).await, [run(1, 2), run(7, 7)]);
+    let part = store.gone_places(&tenant(), SHARD, run(2, 20), 9).await.unwrap();
+    assert_eq!(part, [run(2, 2), run(7, 7), run(20, 20)], "only where one looks");
+    let named = |holes: Vec<SequenceHole>| -> Vec<_> {
+        holes.into_iter().map(|hole| (hole.conversation, hole.first.0, hole.last.0)).collect()
+    };
+    let bobs = [(direct("bob"), 1, 2), (direct("bob"), 7, 7), (direct("bob"), 20, 20)];
+    let carols = [(direct("carol"), 19, 20)];
+    assert_eq!(named(gone_sequences(&store).await), [&bobs[..], &carols].concat(), "head, middle and tail, exactly");
+    let some = store.gone_sequences(&tenant(), SHARD, &[run(7, 7), run(39, 39)], 9).await.unwrap();
+    assert_eq!(named(some), [(direct("bob"), 7, 7), (direct("carol"), 19, 19)]);
+    assert_eq!(store.gone_sequences(&tenant(), SHARD, &[], 9).await.unwrap(), []);
+    let from = async |peer: &str| named(store.gone_from(&tenant(), &direct(peer), 9).await.unwrap());
+    assert_eq!((from("bob").await, from("carol").await), (bobs.to_vec(), carols.to_vec()));
+    assert_eq!(from("nobody").await, []);
     let whole = [run(1, 40)];
     let left = store.messages_at(&tenant(), &app(), SHARD, &whole, Timestamp(0), Timestamp(i64::MAX)).await.unwrap();
     assert_eq!(left, 34);
     store.close().await;
+    // What had not reached the indexes is named by its number alone.
+    let store = file.open().await;
+    assert_eq!(gone_places(&store, 9).await, places);
+    let found = named(store.gone_from(&tenant(), &direct("bob"), 9).await.unwrap());
+    assert!(found.contains(&(direct("bob"), 7, 7)), "{found:?}");
+    store.close().await;
+}
+
+fn covered(since: i64, until: i64, state: CoverageState, reason: &str) -> CoveredRange {
+    let (since, until, checked_at) = (Timestamp(since), Timestamp(until), Timestamp(7));
+    CoveredRange { since, until, state, reason: reason.to_owned(), checked_at }
+}
+
+pub(crate) async fn ranges_of_conversations_are_laid_over_one_another(store: &AnyStore) {
+    use CoverageState::{Complete, Suspect, Unfillable};
+    let (bob, carol) = (direct("bob"), direct("carol"));
+    let put = async |conversation: &ConversationId, range: CoveredRange| {
+        store.put_range(&tenant(), &app(), conversation, &range).await.unwrap();
+    };
+    put(&bob, covered(10, 20, Complete, "query")).await;
+    put(&bob, covered(30, 40, Complete, "query")).await;
+    put(&bob, covered(15, 35, Suspect, "receipt")).await;
+    put(&carol, covered(5, 9, Unfillable, "beyond_queries")).await;
+    let ranges = async |conversation: &ConversationId, since: i64, until: i64| {
+        store.ranges(&tenant(), &app(), conversation, Timestamp(since), Timestamp(until)).await.unwrap()
+    };
+    let found = ranges(&bob, 0, 100).await;
+    let expected =
+        [covered(10, 15, Complete, "query"), covered(15, 35, Suspect, "receipt"), covered(35, 40, Complete, "query")];
+    assert_eq!(found, expected);
+    assert_eq!(ranges(&bob, 14, 15).await, expected[..1], "whole, and without those that only touch");
+    put(&bob, covered(15, 35, Complete, "query")).await;
+    assert_eq!(
+        ranges(&bob, 0, 100).await,
+        [covered(10, 40, Complete, "query")],
+        "neighbours that say the same are one"
+    );
+    assert_eq!(ranges(&direct("x"), 0, 100).await, []);
+    assert_eq!(store.ranges(&"other".into(), &app(), &bob, Timestamp(0), Timestamp(99)).await.unwrap(), []);
+
+    put(&bob, covered(50, 60, Suspect, "recall")).await;
+    put(&bob, covered(70, 80, Suspect, "edit")).await;
+    let incomplete =
+        async |after: Option<&ConversationId>, limit| store.incomplete(&tenant(), &app(), after, limit).await.unwrap();
+    let bobs = [(bob.clone(), covered(50, 60, Suspect, "recall")), (bob.clone(), covered(70, 80, Suspect, "edit"))];
+    let carols = [(carol.clone(), covered(5, 9, Unfillable, "beyond_queries"))];
+    assert_eq!(incomplete(None, 9).await, [&bobs[..], &carols].concat());
+    assert_eq!(incomplete(None, 1).await, bobs, "the last conversation comes whole");
+    assert_eq!(incomplete(Some(&bob), 1).await, carols);
+    assert_eq!(incomplete(Some(&carol), 1).await, []);
+    assert_eq!(store.incomplete(&tenant(), &App::new("huanxin", "x#y"), None, 9).await.unwrap(), []);
 }
 
 pub(crate) async fn what_files_brought_is_counted(store: &AnyStore) {

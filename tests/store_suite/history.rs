@@ -31,6 +31,13 @@ async fn walk(store: &AnyStore, mut query: HistoryQuery) -> Vec<String> {
     loop {
         let page = store.page(&query).await.unwrap();
         assert!(page.entries.len() <= query.limit);
+        let keyed = page
+            .entries
+            .iter()
+            .zip(&page.keys)
+            .filter(|(entry, key)| entry.sent_at == key.sent_at && entry.message_id == Some(key.message_id));
+        assert_eq!((keyed.count(), page.keys.len()), (page.entries.len(), page.entries.len()));
+        assert!(page.next.is_none() || page.next.as_ref() == page.keys.last());
         names.extend(page.entries.iter().map(|entry| said(entry).vendor_id.unwrap().as_str().to_owned()));
         match page.next {
             Some(next) => query.after = Some(next),

@@ -109,6 +109,7 @@ suite! {
     coverage::signs_of_life_only_rise,
     coverage::i11_an_app_knows_for_whom_it_was_served,
     coverage::a_whole_journal_has_no_holes,
+    coverage::ranges_of_conversations_are_laid_over_one_another,
     setbacks::setbacks_are_kept_replaced_and_cleared,
     setbacks::setbacks_are_listed_by_every_filter,
     setbacks::a_dead_letter_stands_or_falls_with_its_step,

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use switchboard_contract::storage::{CoverageLedger, HourCoverage, PositionRun, SequenceHole};
-use switchboard_contract::{App, EventKey, KeyClass, Origin, Position, Result, Sequence, Shard, TenantId, Timestamp};
+use switchboard_contract::storage::{CoverageLedger, HourCoverage, PositionRun, SequenceHole, sequence_holes};
+use switchboard_contract::{
+    App, ConversationId, EventKey, KeyClass, Origin, Position, Result, Sequence, Shard, TenantId, Timestamp,
+};
 
 use super::MemoryStore;
-use super::state::SHARD;
+use super::state::{Conversation, SHARD};
 
 /// Runs of the numbers in `from..=to` that are not among `present`, which ascends.
 fn absent(from: u64, to: u64, present: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
@@ -102,30 +104,61 @@ impl CoverageLedger for MemoryStore {
         Ok(hours.into_iter().flat_map(|hours| hours.values()).map(|hour| hour.repaired).sum())
     }
 
-    async fn gone_places(&self, tenant: &TenantId, shard: Shard, limit: usize) -> Result<Vec<PositionRun>> {
+    async fn gone_places(
+        &self,
+        tenant: &TenantId,
+        shard: Shard,
+        among: PositionRun,
+        limit: usize,
+    ) -> Result<Vec<PositionRun>> {
         let state = self.state()?;
         let Some(stream) = state.streams.get(tenant).filter(|_| shard == SHARD) else { return Ok(Vec::new()) };
-        let gone = absent(stream.trimmed + 1, stream.tail, stream.rows.keys().copied());
+        let (first, last) = (among.first.0.max(stream.trimmed + 1), among.last.0.min(stream.tail));
+        if first > last {
+            return Ok(Vec::new());
+        }
+        let gone = absent(first, last, stream.rows.range(first..=last).map(|(place, _)| *place));
         let run = |(first, last)| PositionRun { first: Position(first), last: Position(last) };
         Ok(gone.into_iter().map(run).take(limit).collect())
     }
 
-    async fn gone_sequences(&self, tenant: &TenantId, limit: usize) -> Result<Vec<SequenceHole>> {
+    async fn gone_sequences(
+        &self,
+        tenant: &TenantId,
+        shard: Shard,
+        places: &[PositionRun],
+        limit: usize,
+    ) -> Result<Vec<SequenceHole>> {
+        let state = self.state()?;
+        let Some(stream) = state.streams.get(tenant).filter(|_| shard == SHARD) else { return Ok(Vec::new()) };
+        let gone = |place: u64| places.iter().any(|run| (run.first.0..=run.last.0).contains(&place));
+        Ok(holes(stream.conversations.iter(), gone, limit))
+    }
+
+    async fn gone_from(
+        &self,
+        tenant: &TenantId,
+        conversation: &ConversationId,
+        limit: usize,
+    ) -> Result<Vec<SequenceHole>> {
         let state = self.state()?;
         let Some(stream) = state.streams.get(tenant) else { return Ok(Vec::new()) };
-        let mut found = Vec::new();
-        for (id, conversation) in &stream.conversations {
-            let numbers = || conversation.places.keys().copied();
-            let (Some(first), Some(last)) = (numbers().next(), numbers().next_back()) else { continue };
-            // What retention removed is no hole; here it is not told from what somebody removed at the beginning.
-            let gone = absent(if stream.trimmed > 0 { first } else { 1 }, last, numbers());
-            found.extend(gone.into_iter().map(|(first, last)| SequenceHole {
-                conversation: id.clone(),
-                first: Sequence(first),
-                last: Sequence(last),
-            }));
-        }
-        found.truncate(limit);
-        Ok(found)
+        let gone = |place: u64| place > stream.trimmed && !stream.rows.contains_key(&place);
+        Ok(holes(stream.conversations.get_key_value(conversation).into_iter(), gone, limit))
     }
+}
+
+/// The numbers of conversations that stand at places of which something is said.
+fn holes<'a>(
+    conversations: impl Iterator<Item = (&'a ConversationId, &'a Conversation)>,
+    gone: impl Fn(u64) -> bool,
+    limit: usize,
+) -> Vec<SequenceHole> {
+    let numbers = conversations.flat_map(|(id, conversation)| {
+        let gone = conversation.places.iter().filter(|(_, place)| gone(**place));
+        gone.map(|(number, _)| (id.clone(), Sequence(*number))).collect::<Vec<_>>()
+    });
+    let mut holes = sequence_holes(numbers);
+    holes.truncate(limit);
+    holes
 }

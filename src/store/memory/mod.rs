@@ -8,6 +8,7 @@ mod coverage;
 mod history;
 mod journal;
 mod outbox;
+mod ranges;
 mod setbacks;
 mod state;
 mod subscribers;

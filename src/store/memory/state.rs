@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use switchboard_contract::storage::{
-    Appended, BackfillItem, BackfillJob, Binding, BindingKind, CommitListener, CursorState, Draft, EarlyReceipt, Entry,
-    GroupRecord, HistoryKey, HourCoverage, Leg, QuarantineReason, Quarantined, RepairWindow, TrafficHour, UserRecord,
-    Variant,
+    Appended, BackfillItem, BackfillJob, Binding, BindingKind, CommitListener, CoveredRange, CursorState, Draft,
+    EarlyReceipt, Entry, GroupRecord, HistoryKey, HourCoverage, Leg, QuarantineReason, Quarantined, RepairWindow,
+    TrafficHour, UserRecord, Variant,
 };
 use switchboard_contract::{
     App, BackfillId, ClientMessageId, ConversationId, EventData, EventKey, KeyClass, MessageId, MessageRef, Origin,
@@ -37,6 +37,7 @@ pub(super) struct State {
     pub(super) users: HashMap<(TenantId, String), UserRecord>,
     pub(super) groups: BTreeMap<(TenantId, String, bool), GroupRecord>,
     pub(super) hours: BTreeMap<(TenantId, App), BTreeMap<Timestamp, HourCoverage>>,
+    pub(super) ranges: BTreeMap<(TenantId, App), BTreeMap<ConversationId, Vec<CoveredRange>>>,
     pub(super) alive: BTreeMap<(TenantId, App), Timestamp>,
     pub(super) windows: BTreeMap<u64, ((TenantId, App), RepairWindow)>,
     pub(super) backfills: BTreeMap<(TenantId, BackfillId), BackfillJob>,

@@ -75,6 +75,13 @@ impl Behind {
         self.of(thread, 0, i64::MAX)
     }
 
+    /// Whatever of a tenant stands at places within these runs: its conversation and sequence.
+    pub(super) fn at(&self, tenant: i64, runs: &[[i64; 2]]) -> Vec<(i64, i64)> {
+        let of_tenant = self.0.range((tenant, i64::MIN, i64::MIN)..=(tenant, i64::MAX, i64::MAX));
+        let within = |place: i64| runs.iter().any(|[first, last]| (*first..=*last).contains(&place));
+        of_tenant.filter(|(_, stand)| within(stand.place)).map(|(spot, _)| (spot.1, spot.2)).collect()
+    }
+
     /// The first sequence of a conversation here; beyond every sequence when nothing of it is here.
     pub(super) fn first(&self, thread: Thread) -> i64 {
         self.all(thread).next().map_or(i64::MAX, |(sequence, _)| sequence)

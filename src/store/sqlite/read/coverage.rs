@@ -1,12 +1,16 @@
 //! The ledger of coverage.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
-use switchboard_contract::storage::{CoverageLedger, CoverageState, FileFact, HourCoverage, PositionRun, SequenceHole};
-use switchboard_contract::{App, EventKey, KeyClass, Origin, Position, Result, Sequence, Shard, TenantId, Timestamp};
+use switchboard_contract::storage::{
+    CoverageLedger, CoverageState, FileFact, HourCoverage, PositionRun, SequenceHole, sequence_holes,
+};
+use switchboard_contract::{
+    App, ConversationId, EventKey, KeyClass, Origin, Position, Result, Sequence, Shard, TenantId, Timestamp,
+};
 
 use super::{bounded, place};
 use crate::store::sqlite::SqliteStore;
@@ -207,7 +211,13 @@ impl CoverageLedger for SqliteStore {
         Ok(unsigned(sum))
     }
 
-    async fn gone_places(&self, tenant: &TenantId, shard: Shard, limit: usize) -> Result<Vec<PositionRun>> {
+    async fn gone_places(
+        &self,
+        tenant: &TenantId,
+        shard: Shard,
+        among: PositionRun,
+        limit: usize,
+    ) -> Result<Vec<PositionRun>> {
         let Some(stream) = self.stream(tenant, shard).await? else { return Ok(Vec::new()) };
         // First where the stream ends, then what there is: rows behind that end are younger than the question.
         let (trimmed, tail): (i64, i64) = sqlx::query_as("SELECT trimmed, tail FROM streams WHERE id = ?")
@@ -215,15 +225,18 @@ impl CoverageLedger for SqliteStore {
             .fetch_one(self.readers()?)
             .await
             .map_err(failed("gone_places"))?;
-        let (before, end) = (place(stream, unsigned(trimmed)), place(stream, unsigned(tail)));
+        let (before, end) = (among.first.0.saturating_sub(1).max(unsigned(trimmed)), among.last.0.min(unsigned(tail)));
+        if before >= end {
+            return Ok(Vec::new());
+        }
         let rows: Vec<(i64, i64)> = sqlx::query_as(
             "WITH present (place) AS (
                  SELECT place FROM journal WHERE place > ?1 AND place <= ?2 UNION ALL SELECT ?2 + 1),
              pairs (place, before) AS (SELECT place, lag(place, 1, ?1) OVER (ORDER BY place) FROM present)
              SELECT before + 1, place - 1 FROM pairs WHERE place > before + 1 ORDER BY place LIMIT ?3",
         )
-        .bind(before)
-        .bind(end)
+        .bind(place(stream, before))
+        .bind(place(stream, end))
         .bind(bounded(limit))
         .fetch_all(self.readers()?)
         .await
@@ -232,27 +245,122 @@ impl CoverageLedger for SqliteStore {
         Ok(rows.into_iter().map(run).collect())
     }
 
-    async fn gone_sequences(&self, tenant: &TenantId, limit: usize) -> Result<Vec<SequenceHole>> {
-        let rows: Vec<(String, i64, i64)> = sqlx::query_as(
-            "WITH pairs (conversation, sequence, before) AS (
-                 SELECT j.conversation, j.sequence, lag(j.sequence, 1, c.last_sequence)
-                        OVER (PARTITION BY j.conversation ORDER BY j.sequence)
-                 FROM journal j JOIN conversations c ON c.id = j.conversation
-                 WHERE j.tenant = (SELECT id FROM tenants WHERE name = ?) AND j.conversation IS NOT NULL
-                 AND j.sequence > c.last_sequence)
-             SELECT c.name, p.before + 1, p.sequence - 1 FROM pairs p JOIN conversations c ON c.id = p.conversation
-             WHERE p.sequence > p.before + 1 ORDER BY c.name, p.sequence LIMIT ?",
+    async fn gone_sequences(
+        &self,
+        tenant: &TenantId,
+        shard: Shard,
+        places: &[PositionRun],
+        limit: usize,
+    ) -> Result<Vec<SequenceHole>> {
+        let (Some(first), Some(last)) = (places.first(), places.last()) else { return Ok(Vec::new()) };
+        let numbers = self.tenant_number(tenant).await?.zip(self.stream(tenant, shard).await?);
+        let Some((tenant, stream)) = numbers else { return Ok(Vec::new()) };
+        let runs: Vec<[i64; 2]> =
+            places.iter().map(|run| [place(stream, run.first.0), place(stream, run.last.0)]).collect();
+        let waiting = self.0.behind.read().at(tenant, &runs);
+        let json = serde_json::to_string(&runs).map_err(|_| damaged("list of places"))?;
+        // The index is passed in its own order; only what is found is put in order of names.
+        let mut found: Vec<(i64, i64)> = sqlx::query_as(
+            "SELECT t.conversation, t.sequence FROM threads t
+             WHERE t.tenant = ?1 AND t.place BETWEEN ?2 AND ?3 AND EXISTS (
+                 SELECT 1 FROM json_each(?4) r WHERE t.place BETWEEN r.value ->> 0 AND r.value ->> 1)
+             ORDER BY t.conversation, t.sequence LIMIT ?5",
         )
-        .bind(tenant.as_str())
-        .bind(bounded(limit))
+        .bind(tenant)
+        .bind(place(stream, first.first.0))
+        .bind(place(stream, last.last.0))
+        .bind(json)
+        .bind(bounded(limit.saturating_mul(GONE_EACH)))
         .fetch_all(self.readers()?)
         .await
         .map_err(failed("gone_sequences"))?;
-        rows.into_iter()
-            .map(|(conversation, first, last)| {
-                let conversation = conversation.parse().map_err(|_| damaged("conversation"))?;
-                Ok(SequenceHole { conversation, first: Sequence(unsigned(first)), last: Sequence(unsigned(last)) })
-            })
-            .collect()
+        found.extend(waiting);
+        self.holes(found, limit).await
+    }
+
+    async fn gone_from(
+        &self,
+        tenant: &TenantId,
+        conversation: &ConversationId,
+        limit: usize,
+    ) -> Result<Vec<SequenceHole>> {
+        let Some(thread) = self.thread(tenant, conversation).await? else { return Ok(Vec::new()) };
+        let waiting: Vec<(i64, i64)> =
+            self.0.behind.read().all(thread).map(|(sequence, stand)| (sequence, stand.place)).collect();
+        // What was removed before the index knew of it left no row there: then the number alone is missing.
+        let mut found: Vec<i64> = sqlx::query_scalar(
+            "WITH known (sequence, place, before) AS (
+                 SELECT t.sequence, t.place, lag(t.sequence) OVER (ORDER BY t.sequence)
+                 FROM threads t WHERE t.tenant = ?1 AND t.conversation = ?2),
+             jumps (number, sequence) AS (
+                 SELECT before + 1, sequence FROM known WHERE sequence > before + 1
+                 UNION ALL SELECT number + 1, sequence FROM jumps WHERE number + 1 < sequence)
+             SELECT number FROM (
+                 SELECT k.sequence AS number FROM known k JOIN streams s ON s.id = k.place >> 40
+                 WHERE (k.place & ((1 << 40) - 1)) > s.trimmed
+                       AND NOT EXISTS (SELECT 1 FROM journal j WHERE j.place = k.place)
+                 UNION ALL SELECT number FROM jumps)
+             ORDER BY number LIMIT ?3",
+        )
+        .bind(thread.0)
+        .bind(thread.1)
+        .bind(bounded(limit.saturating_mul(GONE_EACH)))
+        .fetch_all(self.readers()?)
+        .await
+        .map_err(failed("gone_from"))?;
+        let places: Vec<i64> = waiting.iter().map(|(_, place)| *place).collect();
+        let there: HashSet<i64> = self.present(&places).await?;
+        found.extend(waiting.iter().filter(|(_, place)| !there.contains(place)).map(|(sequence, _)| *sequence));
+        let numbers = found.into_iter().map(|number| (thread.1, number)).collect();
+        self.holes(numbers, limit).await
+    }
+}
+
+/// Numbers read for each hole that may be named.
+const GONE_EACH: usize = 1000;
+
+static PRESENT: Bulk = Bulk::new("SELECT place FROM journal WHERE place IN (", "?", ")");
+
+impl SqliteStore {
+    /// Which of these places the journal has.
+    async fn present(&self, places: &[i64]) -> Result<HashSet<i64>> {
+        let mut there = HashSet::new();
+        for part in places.chunks(1024) {
+            let size = Bulk::padded(part.len());
+            let mut values = Values::with_capacity(size);
+            (0..size).for_each(|at| values.push(part[at.min(part.len() - 1)]));
+            let values = values.done().map_err(failed("present"))?;
+            let found: Vec<i64> = sqlx::query_scalar_with(PRESENT.text(size), values)
+                .fetch_all(self.readers()?)
+                .await
+                .map_err(failed("present"))?;
+            there.extend(found);
+        }
+        Ok(there)
+    }
+
+    /// Holes out of numbers of conversations, in the order of the conversations' names.
+    async fn holes(&self, mut numbers: Vec<(i64, i64)>, limit: usize) -> Result<Vec<SequenceHole>> {
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut ids: Vec<i64> = numbers.iter().map(|(conversation, _)| *conversation).collect();
+        ids.dedup();
+        let mut names: HashMap<i64, ConversationId> = HashMap::new();
+        for id in ids {
+            let name: String = sqlx::query_scalar("SELECT name FROM conversations WHERE id = ?")
+                .bind(id)
+                .fetch_one(self.readers()?)
+                .await
+                .map_err(failed("gone_sequences"))?;
+            names.insert(id, name.parse().map_err(|_| damaged("conversation"))?);
+        }
+        let mut found: Vec<(ConversationId, Sequence)> = numbers
+            .into_iter()
+            .filter_map(|(id, number)| Some((names.get(&id)?.clone(), Sequence(unsigned(number)))))
+            .collect();
+        found.sort_unstable();
+        let mut holes = sequence_holes(found);
+        holes.truncate(limit);
+        Ok(holes)
     }
 }

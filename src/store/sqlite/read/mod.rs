@@ -7,6 +7,7 @@ mod entries;
 mod history;
 mod journal;
 mod outbox;
+mod ranges;
 mod setbacks;
 mod subscribers;
 mod tables;
@@ -14,6 +15,7 @@ mod threads;
 mod timelines;
 mod windows;
 
+pub(super) use ranges::range_of;
 pub(super) use timelines::{SqliteTimelines, columns, line_of};
 
 use switchboard_contract::{App, Result, Shard, TenantId};
