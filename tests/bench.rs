@@ -37,6 +37,7 @@ fn every_suite_ends_and_reports() {
         ("pipeline", 3),
         ("pipeline over 1000", 1),
         ("replay", 1),
+        ("history", 3),
         ("fanout", 2),
         ("ws", 1),
         ("idle stream", 3),

@@ -14,6 +14,16 @@ pub(super) const TEXT: usize = 200;
 /// Milliseconds at which the first message was sent.
 pub(super) const EPOCH: i64 = 1_795_000_000_000;
 
+/// The conversation of one of the pairs of users.
+pub(super) fn conversation(pair: u64) -> ConversationId {
+    let (from, to) = pair_of(pair);
+    ConversationId::direct(&from, &to)
+}
+
+fn pair_of(pair: u64) -> (UserId, UserId) {
+    (UserId::from(format!("u{:07}", pair * 2)), UserId::from(format!("u{:07}", pair * 2 + 1)))
+}
+
 /// Makes messages with ids and times that rise, spread evenly over conversations.
 #[derive(Debug)]
 pub(super) struct Events {
@@ -56,7 +66,7 @@ impl Events {
         // A step that shares no factor with any likely number of conversations visits all of them before it comes
         // back to one, as traffic does.
         let pair = number.wrapping_mul(7_919) % self.users;
-        let (from, to) = (UserId::from(format!("u{:07}", pair * 2)), UserId::from(format!("u{:07}", pair * 2 + 1)));
+        let (from, to) = pair_of(pair);
         // Below those of callbacks, which may be journalled in the same store.
         let vendor_id = VendorMessageId::from((1_400_000_000_000_000_000 + number).to_string());
         let at = Timestamp(EPOCH + i64::try_from(number).unwrap_or(0));

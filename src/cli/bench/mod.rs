@@ -41,7 +41,7 @@ pub(crate) struct Bench {
     /// Seconds of each measurement. By default 60 for a pipeline, 3 for everything else.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: Option<u64>,
-    /// Also measure `append` and `pipeline` over a store of this many messages, which is made first. Ten million need
+    /// Also measure `append`, `pipeline` and `history` over a store of this many messages, which is made first. Ten million need
     /// about 8 GB and some minutes.
     #[arg(long, default_value_t = 0)]
     store_rows: u64,
@@ -67,6 +67,8 @@ enum What {
     Pipeline,
     /// A new subscriber reading everything.
     Replay,
+    /// Pages of a conversation's history.
+    History,
     /// Deliveries to many subscribers in one process.
     Fanout,
     /// Deliveries to many subscribers over WebSockets.
@@ -114,11 +116,12 @@ impl Bench {
         let bench = Context::new(settings)?;
         let mut findings = Vec::new();
         type Suite = fn(&Context) -> Result<Vec<measure::Finding>>;
-        let suites: [(What, Suite); 13] = [
+        let suites: [(What, Suite); 14] = [
             (What::Ingest, suites::ingest::run),
             (What::Append, suites::append::run),
             (What::Pipeline, suites::pipeline::run),
             (What::Replay, suites::replay::run),
+            (What::History, suites::history::run),
             (What::Fanout, suites::fanout::run),
             (What::Ws, suites::sockets::run),
             (What::Memory, suites::memory::run),

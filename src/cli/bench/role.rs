@@ -76,6 +76,12 @@ pub(super) enum Role {
     RawHour { file: PathBuf },
     /// The past of a conversation fetched.
     Backfill(engine::repair::Past),
+    /// First pages of conversations.
+    FirstPages(engine::history::FirstPages),
+    /// A whole conversation in pages.
+    WholeConversation { dir: PathBuf },
+    /// A whole conversation by the bare driver.
+    RawHistory { source: PathBuf },
     /// Subscribers of the hub in one process.
     Fanout { subscribers: usize, run_ms: u64 },
 }
@@ -106,6 +112,9 @@ impl Role {
             Self::Reconcile { .. } => "reconcile",
             Self::RawHour { .. } => "raw inflate and parse",
             Self::Backfill(_) => "backfill",
+            Self::FirstPages(_) => "first pages",
+            Self::WholeConversation { .. } => "whole conversation",
+            Self::RawHistory { .. } => "raw history",
             Self::Fanout { .. } => "fanout",
         }
     }
@@ -139,6 +148,9 @@ impl Role {
             Self::Reconcile { dir, file } => engine::repair::reconcile(&dir, &file).await,
             Self::RawHour { file } => blocking(move || raw::hour::read(&file)).await,
             Self::Backfill(past) => engine::repair::backfill(past).await,
+            Self::FirstPages(pages) => engine::history::first_pages(pages).await,
+            Self::WholeConversation { dir } => engine::history::whole(&dir).await,
+            Self::RawHistory { source } => blocking(move || raw::select::history(&source)).await,
             Self::Fanout { subscribers, run_ms } => blocking(move || engine::fanout::run(subscribers, run_ms)).await,
         }
     }

@@ -5,5 +5,6 @@ pub(super) mod append;
 pub(super) mod fanout;
 pub(super) mod gate;
 pub(super) mod repair;
+pub(super) mod history;
 pub(super) mod replay;
 pub(super) mod serve;

@@ -3,6 +3,7 @@
 pub(super) mod append;
 pub(super) mod fanout;
 pub(super) mod gate;
+pub(super) mod history;
 pub(super) mod ingest;
 pub(super) mod memory;
 pub(super) mod pipeline;
