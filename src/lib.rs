@@ -35,6 +35,7 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "bin")]
 mod demo;
+pub mod fetching;
 pub mod history;
 pub mod hub;
 pub mod identity;

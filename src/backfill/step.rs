@@ -182,7 +182,8 @@ impl Runner {
         let read = items.iter().filter(|item| is_message(item)).count() as u64;
         let oldest = items.iter().map(|item| item.sent_at).min();
         let mut pulled = Pulled { whole: true, ..Pulled::default() };
-        self.puller.journal(items, &mut pulled).await?;
+        let history = self.puller.history_until().await?;
+        self.puller.journal(items, history, &mut pulled).await?;
         job.pages += 1;
         job.messages += read;
         job.conversations.active += self.clock.now().since(began);

@@ -3,14 +3,45 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use switchboard_contract::storage::{Appended, HistoryFilter, HistoryQuery, PageDirection, Store};
+use switchboard_contract::storage::{
+    Appended, CoverageState, CoveredRange, HeldSpan, HistoryFilter, HistoryQuery, PageDirection, Store,
+};
 use switchboard_contract::{
-    ConversationId, ConversationKind, Error, ErrorKind, EventData, Inbound, InboundData, Origin, Provider, ProviderId,
-    Result, Roaming, RoamingQuery, Target, TenantId, Timestamp, UserId,
+    Clock, ConversationId, ConversationKind, Error, ErrorKind, EventData, Inbound, InboundData, Origin, Position,
+    Provider, ProviderId, Result, Roaming, RoamingQuery, Shard, Target, TenantId, Timestamp, UserId,
 };
 
+use super::Budget;
+use crate::history::reason;
 use crate::identity::Identity;
 use crate::ingest::WeakIngest;
+
+/// What a reading may cost.
+#[derive(Clone, Debug)]
+pub struct PullTerms {
+    /// Pages, at most.
+    pub max_pages: u32,
+    /// Messages in a page, lowered to what the vendor admits.
+    pub page_size: u32,
+    /// What the pages are paid from; `None` for no limit but the vendor's own.
+    pub budget: Option<Arc<Budget>>,
+}
+
+impl PullTerms {
+    /// At most so many pages, each as large as the vendor admits.
+    pub const fn pages(max_pages: u32) -> Self {
+        Self { max_pages, page_size: u32::MAX, budget: None }
+    }
+
+    /// Whether one more page may be read; takes it.
+    fn take(&mut self) -> bool {
+        if self.max_pages == 0 || self.budget.as_ref().is_some_and(|budget| !budget.take()) {
+            return false;
+        }
+        self.max_pages -= 1;
+        true
+    }
+}
 
 /// Reads conversations of one provider's app.
 #[derive(Clone, Debug)]
@@ -21,7 +52,10 @@ pub(crate) struct Puller {
     pub(super) store: Arc<dyn Store>,
     pub(super) identity: Arc<Identity>,
     pub(super) ingest: WeakIngest,
-    pub(super) max_pages: u32,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) terms: PullTerms,
+    /// How far the vendor's clock and ours may differ.
+    pub(super) margin: Duration,
     /// What was sent before this is history: nobody missed it.
     pub(super) began: Timestamp,
 }
@@ -35,6 +69,11 @@ pub struct Pulled {
     pub history: u64,
     /// The whole span was read.
     pub whole: bool,
+    /// The vendor was asked so many times.
+    pub calls: u32,
+    /// What of the span was read to its end.
+    #[serde(skip)]
+    pub read: Option<HeldSpan>,
 }
 
 impl Puller {
@@ -49,69 +88,71 @@ impl Puller {
         since: Timestamp,
         until: Timestamp,
     ) -> Result<Pulled> {
-        let unsupported = || Error::unsupported("queries of this kind of conversation");
-        let roaming = self.provider.roaming().ok_or_else(unsupported)?;
+        let whole = self.query(conversation, since, until).await?;
+        let roaming = self.roaming()?;
         let limits = roaming.limits();
-        if !limits.targets.contains(&conversation.kind()) {
-            return Err(unsupported());
+        let asked_at = self.clock.now();
+        let began = self.history_until().await?;
+        let from = limits.depth.map_or(since, |depth| since.max(asked_at - depth));
+        let mut reading =
+            Reading { puller: self, roaming, terms: self.terms.clone(), began, pulled: Pulled::default() };
+        let limit = whole.limit.min(self.terms.page_size).max(1);
+        let query = RoamingQuery { since: from, limit, ..whole };
+        let outcome = reading.spans(query, limits.max_span.unwrap_or(Duration::MAX)).await;
+        let mut pulled = reading.pulled;
+        pulled.whole = outcome.as_ref().is_ok_and(|whole| *whole && from == since);
+        if from > since {
+            let lost = from.min(until + Duration::from_millis(1));
+            self.note(conversation, since, lost, (CoverageState::Unfillable, reason::BEYOND_QUERIES)).await?;
         }
-        let (viewer, target) = self.spell(conversation).await?;
-        let mut pulled = Pulled { whole: true, ..Pulled::default() };
-        let mut pages = self.max_pages;
-        let span = limits.max_span.unwrap_or(Duration::MAX);
-        let mut from = match limits.depth {
-            Some(depth) if since < until - depth => {
-                pulled.whole = false;
-                until - depth
-            }
-            _ => since,
-        };
-        while from <= until {
-            let to = (from + span).min(until);
-            let query = RoamingQuery {
-                viewer: viewer.clone(),
-                target: target.clone(),
-                since: from,
-                until: to,
-                limit: limits.max_page,
-                cursor: None,
-            };
-            if !self.span(roaming, query, &mut pages, &mut pulled).await? {
-                pulled.whole = false;
-                break;
-            }
-            from = to + Duration::from_millis(1);
+        if let Some(HeldSpan { since, until }) = pulled.read {
+            // What was said just now may not show yet.
+            let until = until.min(asked_at - self.margin);
+            self.note(conversation, since, until, (CoverageState::Complete, reason::QUERY)).await?;
         }
-        Ok(pulled)
+        outcome.map(|_| pulled)
     }
 
-    /// Reads one query to its end; `false` when the pages ran out before.
-    async fn span(
+    /// Writes down what is known now of a time.
+    async fn note(
         &self,
-        roaming: &dyn Roaming,
-        mut query: RoamingQuery,
-        pages: &mut u32,
-        pulled: &mut Pulled,
-    ) -> Result<bool> {
-        loop {
-            if *pages == 0 {
-                return Ok(false);
-            }
-            *pages -= 1;
-            let page = roaming.page(&query).await?;
-            self.journal(page.items, pulled).await?;
-            match page.next {
-                None => return Ok(true),
-                // A cursor that does not move would never end.
-                next if next == query.cursor => return Ok(false),
-                next => query.cursor = next,
-            }
+        conversation: &ConversationId,
+        since: Timestamp,
+        until: Timestamp,
+        (state, reason): (CoverageState, &str),
+    ) -> Result<()> {
+        if since >= until {
+            return Ok(());
         }
+        let range = CoveredRange { since, until, state, reason: reason.to_owned(), checked_at: self.clock.now() };
+        self.store.put_range(&self.tenant, self.provider.app(), conversation, &range).await
+    }
+
+    /// What was sent before is history, which nobody missed: it is of a time before Switchboard had the app, or
+    /// retention may have removed it from here.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub(crate) async fn history_until(&self) -> Result<Timestamp> {
+        Ok(self.began.max(self.kept_since().await?))
+    }
+
+    async fn kept_since(&self) -> Result<Timestamp> {
+        let trimmed = self.store.trimmed(&self.tenant, Shard(0)).await?;
+        if trimmed == Position::START {
+            return Ok(Timestamp(i64::MIN));
+        }
+        let first = self.store.read(&self.tenant, Shard(0), trimmed, 1).await?.pop();
+        Ok(first.map_or_else(|| self.clock.now(), |entry| entry.received_at) + self.margin)
     }
 
     /// When Switchboard first had the app.
     pub(crate) fn began(&self) -> Timestamp {
         self.began
+    }
+
+    fn roaming(&self) -> Result<&dyn Roaming> {
+        self.provider.roaming().ok_or_else(unsupported)
     }
 
     /// The first query of a span of a conversation, in the vendor's ids and with its largest page.
@@ -124,8 +165,7 @@ impl Puller {
         since: Timestamp,
         until: Timestamp,
     ) -> Result<RoamingQuery> {
-        let unsupported = || Error::unsupported("queries of this kind of conversation");
-        let limits = self.provider.roaming().ok_or_else(unsupported)?.limits();
+        let limits = self.roaming()?.limits();
         if !limits.targets.contains(&conversation.kind()) {
             return Err(unsupported());
         }
@@ -134,7 +174,10 @@ impl Puller {
     }
 
     /// Journals what of a page is missing.
-    pub(crate) async fn journal(&self, items: Vec<Inbound>, pulled: &mut Pulled) -> Result<()> {
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) async fn journal(&self, items: Vec<Inbound>, began: Timestamp, pulled: &mut Pulled) -> Result<()> {
         let keys: Vec<_> = items.iter().map(|item| item.key.clone()).collect();
         let known = self.store.known(&self.tenant, self.provider.app(), &keys).await?;
         let missing = items.into_iter().zip(known).filter(|(_, known)| known.is_none()).map(|(item, _)| item);
@@ -142,7 +185,7 @@ impl Puller {
             missing.partition(|item| matches!(item.data, InboundData::Message(_)));
         let ingest = self.ingest.upgrade().ok_or_else(|| Error::new(ErrorKind::Closed, "the way in is closed"))?;
         for part in [messages, others] {
-            let (old, missed): (Vec<_>, Vec<_>) = part.into_iter().partition(|item| item.sent_at < self.began);
+            let (old, missed): (Vec<_>, Vec<_>) = part.into_iter().partition(|item| item.sent_at < began);
             for (origin, items, count) in
                 [(Origin::Query, missed, &mut pulled.fresh), (Origin::History, old, &mut pulled.history)]
             {
@@ -214,5 +257,55 @@ impl Puller {
             EventData::Message(message) => Some(message.from),
             _ => None,
         })
+    }
+}
+
+fn unsupported() -> Error {
+    Error::unsupported("queries of this kind of conversation")
+}
+
+/// One reading under way.
+struct Reading<'a> {
+    puller: &'a Puller,
+    roaming: &'a dyn Roaming,
+    terms: PullTerms,
+    /// What was sent before this is history.
+    began: Timestamp,
+    pulled: Pulled,
+}
+
+impl Reading<'_> {
+    /// Reads everything that was asked for, as many queries as the vendor wants for it; `false` when the pages ran
+    /// out before.
+    async fn spans(&mut self, whole: RoamingQuery, span: Duration) -> Result<bool> {
+        let mut from = whole.since;
+        while from <= whole.until {
+            let until = (from + span).min(whole.until);
+            let query = RoamingQuery { since: from, until, ..whole.clone() };
+            if !self.query(query).await? {
+                return Ok(false);
+            }
+            from = until + Duration::from_millis(1);
+            self.pulled.read = Some(HeldSpan { since: whole.since, until: from });
+        }
+        Ok(true)
+    }
+
+    /// Reads one query to its end; `false` when the pages ran out before.
+    async fn query(&mut self, mut query: RoamingQuery) -> Result<bool> {
+        loop {
+            if !self.terms.take() {
+                return Ok(false);
+            }
+            self.pulled.calls += 1;
+            let page = self.roaming.page(&query).await?;
+            self.puller.journal(page.items, self.began, &mut self.pulled).await?;
+            match page.next {
+                None => return Ok(true),
+                // A cursor that does not move would never end.
+                next if next == query.cursor => return Ok(false),
+                next => query.cursor = next,
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! This module knows no vendor and no SQL.
 
 mod again;
+mod budget;
 mod config;
 mod conversation;
 mod later;
@@ -27,16 +28,18 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+pub use budget::Budget;
 pub use config::CatchupConfig;
-pub use conversation::Pulled;
+pub use conversation::{PullTerms, Pulled};
 
 use crate::identity::Identity;
 use crate::ingest::WeakIngest;
 use crate::notices::Notices;
 use crate::reconcile;
 use crate::recovery::{AppHealth, RecoveryConfig};
-use later::Later;
 pub(crate) use conversation::Puller;
+use later::Later;
+pub(crate) use walk::alive_conversations;
 use walk::{Bell, Walker};
 
 /// Where a provider stands.
@@ -120,7 +123,9 @@ impl Catchup {
             store: inner.store.clone(),
             identity: inner.identity.clone(),
             ingest: inner.ingest.clone(),
-            max_pages: inner.config.max_pages,
+            clock: inner.clock.clone(),
+            terms: PullTerms::pages(inner.config.max_pages),
+            margin: inner.config.clock_margin,
             began,
         };
         let later = Arc::new(Later::new(app.clone(), puller.clone(), inner.clock.clone(), inner.recovery.clone()));
@@ -147,8 +152,9 @@ impl Catchup {
         Ok(())
     }
 
-    /// Reads a span of a conversation, both ends included, from the vendor into the journal. What was said before Switchboard had the app
-    /// is history and delivered to nobody who does not ask for it; what was missed since is delivered late.
+    /// Reads a span of a conversation, both ends included, from the vendor into the journal, and writes into the ledger
+    /// what is known of it then. What was said before Switchboard had the app is history and delivered to nobody who
+    /// does not ask for it; what was missed since is delivered late.
     ///
     /// # Errors
     /// `NotFound` for a provider this tenant does not have, or a conversation its vendor does not have; `Unsupported`
@@ -159,9 +165,9 @@ impl Catchup {
         alias: &ProviderId,
         conversation: &ConversationId,
         (since, until): (Timestamp, Timestamp),
-        max_pages: u32,
+        terms: PullTerms,
     ) -> Result<Pulled> {
-        let puller = Puller { max_pages, ..self.of(tenant, alias)?.puller };
+        let puller = Puller { terms, ..self.of(tenant, alias)?.puller };
         puller.pull(conversation, since, until).await
     }
 
@@ -209,7 +215,7 @@ impl Catchup {
             return Ok(None);
         }
         let oldest = since - inner.config.active_within;
-        let wanted = walk::recent_conversations(&puller, oldest, conversations).await?;
+        let wanted = alive_conversations(&*puller.store, tenant, oldest, conversations).await?;
         let (until, mut fresh, mut failure) = (inner.clock.now() + inner.config.clock_margin, 0, None);
         for conversation in wanted {
             match puller.pull(&conversation, since, until).await {
@@ -223,6 +229,29 @@ impl Catchup {
             Some(error) if fresh == 0 => Err(error),
             _ => Ok(Some(fresh)),
         }
+    }
+
+    /// What was sent before this time was said before Switchboard had the app.
+    ///
+    /// # Errors
+    /// `NotFound` for a provider this tenant does not have.
+    pub fn began(&self, tenant: &TenantId, alias: &ProviderId) -> Result<Timestamp> {
+        Ok(self.of(tenant, alias)?.puller.began)
+    }
+
+    /// Whether the vendor is asked for what was missed.
+    pub(crate) fn asks(&self) -> bool {
+        self.0.config.queries
+    }
+
+    /// How far the vendor's clock and ours may differ.
+    pub fn clock_margin(&self) -> Duration {
+        self.0.config.clock_margin
+    }
+
+    /// Follows where a provider stands; `None` for one that is not registered.
+    pub fn watch(&self, alias: &ProviderId) -> Option<watch::Receiver<ProviderState>> {
+        self.0.apps.lock().get(alias).map(|one| one.state.clone())
     }
 
     /// Where a provider stands; `None` for one that is not registered.

@@ -9,8 +9,8 @@ use futures::{StreamExt as _, stream};
 use metrics::counter;
 use parking_lot::Mutex;
 use serde_json::json;
-use switchboard_contract::storage::{CoverageState, RepairWindow};
-use switchboard_contract::{App, Clock, ConversationId, Error, ErrorKind, Result, Timestamp, Topic};
+use switchboard_contract::storage::{CoverageState, RepairWindow, Store};
+use switchboard_contract::{App, Clock, ConversationId, Error, ErrorKind, Result, TenantId, Timestamp, Topic};
 use tokio::sync::{Notify, watch};
 
 use super::again::Again;
@@ -181,8 +181,9 @@ impl Walker {
             if !self.config.queries || self.puller.provider.roaming().is_none() {
                 return;
             }
-            let oldest = since - self.config.active_within;
-            let wanted = match recent_conversations(&self.puller, oldest, self.config.max_conversations).await {
+            let (oldest, most) = (since - self.config.active_within, self.config.max_conversations);
+            let store = &*self.puller.store;
+            let wanted = match alive_conversations(store, &self.puller.tenant, oldest, most).await {
                 Ok(wanted) => wanted,
                 Err(error) => {
                     tracing::error!(provider = %self.puller.alias, %error, "conversations cannot be listed");
@@ -284,13 +285,16 @@ impl Walker {
     }
 }
 
-/// Conversations with something in them not before `oldest`, the most recent first, at most `most`.
-pub(super) async fn recent_conversations(
-    puller: &Puller,
+/// The conversations in which something happened since `oldest`, the most recent first, at most `most`.
+///
+/// # Errors
+/// `Storage`.
+pub(crate) async fn alive_conversations(
+    store: &dyn Store,
+    tenant: &TenantId,
     oldest: Timestamp,
     most: usize,
 ) -> Result<Vec<ConversationId>> {
-    let (store, tenant) = (&puller.store, &puller.tenant);
     let mut newest: BTreeMap<(Timestamp, ConversationId), ()> = BTreeMap::new();
     let mut after: Option<ConversationId> = None;
     loop {

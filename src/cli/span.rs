@@ -7,13 +7,13 @@ use switchboard_contract::{Error, Timestamp};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Span {
     /// Only this provider.
-    #[arg(long)]
+    #[arg(long, visible_alias = "app")]
     pub(crate) provider: Option<String>,
     /// From this time on, RFC 3339. Without it coverage and reconcile begin three days ago.
     #[arg(long)]
     from: Option<String>,
     /// Up to this time, RFC 3339; now by default.
-    #[arg(long)]
+    #[arg(long, visible_alias = "to")]
     until: Option<String>,
 }
 

@@ -4,12 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use switchboard_contract::storage::{HistoryKey, PageDirection};
-use switchboard_contract::{ConversationId, Error, Result, Timestamp};
+use switchboard_contract::{ConversationId, Error, Result, Timestamp, UserId};
 
 use super::Tier;
 
 /// A place in a walk. It carries the walk's own `now`, so that a message does not change its tier while somebody
-/// pages, and the conversation, so that a cursor cannot be used for another one.
+/// pages; everything else that was asked for, so that a walk stays what it was; and the conversation, so that a cursor
+/// cannot be used for another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryCursor {
     #[serde(rename = "c")]
@@ -20,6 +21,14 @@ pub struct HistoryCursor {
     pub(super) tier: Option<Tier>,
     #[serde(rename = "d")]
     pub(super) direction: PageDirection,
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub(super) since: Option<Timestamp>,
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    pub(super) until: Option<Timestamp>,
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    pub(super) sender: Option<UserId>,
+    #[serde(rename = "b", default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) bodies: Vec<String>,
     #[serde(rename = "k")]
     pub(super) key: HistoryKey,
 }

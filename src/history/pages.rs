@@ -39,6 +39,17 @@ impl Pages {
         }
         Ok(merge(query, kept, archive.page(query).await?))
     }
+
+    /// Whether the archive holds anything of this conversation.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub(crate) async fn archived(&self, query: &HistoryQuery) -> Result<bool> {
+        match &self.archive {
+            Some(archive) => Ok(!archive.held(&query.tenant, Some(&query.conversation)).await?.is_empty()),
+            None => Ok(false),
+        }
+    }
 }
 
 /// The time in which another source could still add to this page.

@@ -31,6 +31,7 @@ mod settle;
 mod source;
 mod submit;
 mod waiting;
+mod witness;
 mod work;
 
 use std::collections::HashMap;
@@ -54,6 +55,7 @@ pub use echo::{Echo, EchoBook, EchoCandidate, NoEchoes, Receipted};
 pub use health::WeakIngest;
 pub use receive::{CallbackAnswer, Unread};
 pub use source::Arrivals;
+pub use witness::{NamedBy, Seen, Sighting, Witness};
 
 use crate::identity::{Identity, Provisioner};
 use aside::Aside;
@@ -95,6 +97,7 @@ struct Core {
     resolver: Resolver,
     settler: Settler,
     aside: Aside,
+    witness: witness::Seat,
     clock: Arc<dyn Clock>,
     progress: Arc<Progress>,
     paused: watch::Sender<bool>,
@@ -183,6 +186,7 @@ impl Ingest {
             store,
             settler,
             aside,
+            witness: witness::Seat::default(),
             clock,
             stop: stop.clone(),
         };
@@ -311,6 +315,7 @@ impl Core {
             resolver: self.resolver.clone(),
             settler: self.settler.clone(),
             aside: self.aside.clone(),
+            witness: self.witness.clone(),
             clock: self.clock.clone(),
             backoff,
             batch_events: self.config.batch_events,

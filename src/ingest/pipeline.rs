@@ -23,6 +23,7 @@ use super::resolve::{Arrival, Gathered, Resolver};
 use super::retry::{Backoff, Waits, is_transient};
 use super::settle::{Settler, WaitKey};
 use super::waiting::Waiting;
+use super::witness::{self, Seat};
 use super::work::{Batch, Item, Parcel, Work};
 
 /// After so many failures in a row it is asked whether the database or the batch is at fault.
@@ -38,6 +39,7 @@ pub(super) struct Line {
     pub(super) resolver: Resolver,
     pub(super) settler: Settler,
     pub(super) aside: Aside,
+    pub(super) witness: Seat,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) backoff: Backoff,
     pub(super) batch_events: usize,
@@ -231,13 +233,14 @@ impl Line {
         rest: impl Iterator<Item = &'a Work>,
     ) -> Result<()> {
         let mark = self.mark(rest);
-        let Gathered { mut commit, raised, .. } = gathered;
+        let Gathered { mut commit, raised, sightings, .. } = gathered;
         commit.consumed = Some(self.inbox_mark(mark));
         let started = std::time::Instant::now();
         let committed = self.store.commit(commit).await?;
         self.progress.appended(started.elapsed(), owners.len());
         self.consumed(mark);
         self.resolver.raise(raised);
+        witness::tell(&self.witness, sightings);
         self.count(&committed, owners);
         Ok(())
     }

@@ -16,6 +16,7 @@ use super::digest::digest;
 use super::echo::{Echo, EchoBook, EchoCandidate, Receipted};
 use super::floors::{Floors, Raised};
 use super::source::Source;
+use super::witness::{self, Sighting};
 use crate::identity::{Identity, SeenGroup};
 
 /// Turns vendor events into drafts.
@@ -41,6 +42,8 @@ pub(super) struct Gathered {
     pub(super) commit: Commit,
     /// Bytes of the vendor's items in it.
     pub(super) bytes: usize,
+    /// What its events say of others.
+    pub(super) sightings: Vec<Sighting>,
     /// Own sends whose step stands in this transaction and is not yet written.
     stepped: HashSet<VendorMessageId>,
     /// Which message of this transaction is which own send.
@@ -120,6 +123,7 @@ impl Resolver {
         let one = One { resolver: self, arrival, inbound };
         let (conversation, group) = one.place().await?;
         gathered.bytes += inbound.raw.len();
+        witness::see(arrival, inbound, conversation.as_ref(), group.as_ref(), &mut gathered.sightings);
         match &inbound.data {
             InboundData::Message(message) => {
                 let key = inbound.key.clone();

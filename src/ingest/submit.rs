@@ -15,6 +15,7 @@ use super::receive::quarantined;
 use super::resolve::{Arrival, Gathered};
 use super::retry::is_transient;
 use super::source::Source;
+use super::witness;
 
 impl Ingest {
     /// Journals decoded events of the provider registered under `alias`, in order, and says what became of each:
@@ -90,7 +91,9 @@ impl Ingest {
                 return (firsts.len(), Err(error));
             }
         }
+        let sightings = gathered.sightings;
         let outcome = core.store.commit(gathered.commit).await.map(|committed| {
+            witness::tell(&core.witness, sightings);
             committed.drafts.iter().for_each(|appended| source.count_appended(appended));
             firsts.iter().filter_map(|at| committed.drafts.get(*at).copied()).collect()
         });

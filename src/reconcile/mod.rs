@@ -25,14 +25,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use switchboard_contract::storage::{CoverageState, HourCoverage, Store};
-use switchboard_contract::{App, Clock, Error, ErrorKind, Provider, ProviderId, Result, Shard, TenantId, Timestamp};
+use switchboard_contract::storage::{CoverageState, HourCoverage, PositionRun, Store};
+use switchboard_contract::{
+    App, Clock, Error, ErrorKind, Position, Provider, ProviderId, Result, Shard, TenantId, Timestamp,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use config::ReconcileConfig;
-pub use report::{AppCoverage, CoverageReport, Hole, HoleKind};
+pub use report::{AppCoverage, CoverageReport, Hole, HoleKind, KindHole};
 pub use worker::{HourReport, ReconcileReport};
 
 use crate::ingest::WeakIngest;
@@ -216,7 +218,7 @@ impl Reconciler {
     }
 
     /// Coverage of the tenant's apps (or of one) from `from` to `until`. With `verify` the journal is asked whether
-    /// what was there still is, which reads the rows of the hours asked for.
+    /// what was there still is, which looks at the rows of the hours asked for and of what was received in that time.
     ///
     /// # Errors
     /// `NotFound` for a provider this tenant does not have; `InvalidInput` for more than 400 days; `Storage`.
@@ -238,16 +240,28 @@ impl Reconciler {
             let records = self.0.store.hours(tenant, &registered.app, from, until).await?;
             let gone = if verify { self.gone(tenant, &registered.app, &records).await? } else { BTreeMap::new() };
             let (app, since) = (registered.app.key.as_str().to_owned(), registered.since);
-            apps.push(report::fold(Facts { provider: alias, app, since, records, gone }, from, until));
+            let windows = self.0.store.windows(tenant, &registered.app, false, NAMED).await?;
+            apps.push(report::fold(Facts { provider: alias, app, since, records, gone, windows }, from, until));
         }
         let (conversations, places) = match verify {
-            true => (
-                self.0.store.gone_sequences(tenant, NAMED).await?,
-                self.0.store.gone_places(tenant, Shard(0), NAMED).await?,
-            ),
+            true => {
+                let among = self.received(tenant, from, until).await?;
+                let places = self.0.store.gone_places(tenant, Shard(0), among, NAMED).await?;
+                (self.0.store.gone_sequences(tenant, Shard(0), &places, NAMED).await?, places)
+            }
             false => (Vec::new(), Vec::new()),
         };
         Ok(CoverageReport { from, until, apps, conversations, places })
+    }
+
+    /// The places of what was received in a time.
+    async fn received(&self, tenant: &TenantId, from: Timestamp, until: Timestamp) -> Result<PositionRun> {
+        let (store, shard) = (&self.0.store, Shard(0));
+        let first = store.position_before(tenant, shard, from - self.0.config.clock_margin).await?;
+        let now = until >= self.0.clock.now();
+        let last =
+            if now { store.tail(tenant, shard).await? } else { store.position_before(tenant, shard, until).await? };
+        Ok(PositionRun { first: Position(first.0 + 1), last })
     }
 
     /// Rows gone from complete hours. What retention removed is none of them.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use switchboard_contract::storage::{CoverageState, HourCoverage, PositionRun, SequenceHole};
+use switchboard_contract::storage::{CoverageState, HourCoverage, PositionRun, RepairWindow, SequenceHole};
 use switchboard_contract::{ProviderId, Timestamp};
 
 use super::schedule::HOUR;
@@ -37,6 +37,24 @@ pub struct Hole {
     pub missing: u64,
 }
 
+/// Kinds of events that no vendor keeps a bulk copy of.
+const WITHOUT_COPY: [&str; 3] = ["receipts", "presence", "groups"];
+
+/// A time in which events of kinds may be missing that nothing can bring back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KindHole {
+    /// From this time on, milliseconds since the epoch.
+    pub from: Timestamp,
+    /// Up to this time.
+    pub until: Timestamp,
+    /// `unfillable`.
+    pub state: CoverageState,
+    /// Why: `no_bulk_copy`.
+    pub reason: &'static str,
+    /// The topics concerned.
+    pub kinds: [&'static str; 3],
+}
+
 /// Coverage of one app.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AppCoverage {
@@ -56,6 +74,8 @@ pub struct AppCoverage {
     pub repaired: u64,
     /// What is not complete, ascending.
     pub holes: Vec<Hole>,
+    /// What was missed while we were away and no vendor keeps, ascending. It is no part of the percentage.
+    pub kinds: Vec<KindHole>,
 }
 
 /// Coverage of a tenant.
@@ -81,6 +101,29 @@ pub(super) struct Facts {
     pub(super) records: Vec<HourCoverage>,
     /// Rows gone from hours that were read.
     pub(super) gone: BTreeMap<Timestamp, u64>,
+    /// Times in which something may have been missed.
+    pub(super) windows: Vec<RepairWindow>,
+}
+
+/// The parts of the windows that lie in a time, joined.
+fn kinds(windows: &[RepairWindow], from: Timestamp, until: Timestamp) -> Vec<KindHole> {
+    let mut spans: Vec<_> = windows.iter().map(|window| (window.since.max(from), window.until.min(until))).collect();
+    spans.retain(|(since, until)| since < until);
+    spans.sort_unstable();
+    let mut holes: Vec<KindHole> = Vec::new();
+    for (from, until) in spans {
+        match holes.last_mut() {
+            Some(last) if from <= last.until => last.until = last.until.max(until),
+            _ => holes.push(KindHole {
+                from,
+                until,
+                state: CoverageState::Unfillable,
+                reason: "no_bulk_copy",
+                kinds: WITHOUT_COPY,
+            }),
+        }
+    }
+    holes
 }
 
 /// One hour in short.
@@ -115,6 +158,7 @@ pub(super) fn fold(facts: Facts, from: Timestamp, until: Timestamp) -> AppCovera
     }
     let percent = if hours == 0 { 100.0 } else { complete as f64 * 100.0 / hours as f64 };
     let repaired = facts.records.iter().map(|hour| hour.repaired).sum();
+    let kinds = kinds(&facts.windows, from, until);
     AppCoverage {
         provider: facts.provider,
         app: facts.app,
@@ -124,6 +168,7 @@ pub(super) fn fold(facts: Facts, from: Timestamp, until: Timestamp) -> AppCovera
         percent,
         repaired,
         holes,
+        kinds,
     }
 }
 
@@ -174,6 +219,19 @@ mod tests {
         }
     }
 
+    fn window(since: i64, until: i64) -> RepairWindow {
+        RepairWindow {
+            id: 1,
+            since: at(since),
+            until: at(until),
+            cause: "restart".to_owned(),
+            queried: 0,
+            repaired: 0,
+            closed_at: None,
+            complete: true,
+        }
+    }
+
     fn at(hour: i64) -> Timestamp {
         Timestamp(hour * 3_600_000)
     }
@@ -194,6 +252,9 @@ mod tests {
                 record(107, Suspect, "may_grow"),
             ],
             gone: BTreeMap::from([(at(105), 3)]),
+            windows: [(90, 101), (103, 104), (104, 106), (120, 121)]
+                .map(|(since, until)| window(since, until))
+                .to_vec(),
         };
         let report = fold(facts, at(100), at(109) + std::time::Duration::from_secs(60));
         assert_eq!((report.hours, report.complete, report.repaired), (9, 2, 12));
@@ -213,5 +274,7 @@ mod tests {
             ]
         );
         assert!((report.percent - 22.222).abs() < 0.001);
+        let kinds: Vec<_> = report.kinds.iter().map(|hole| (hole.from, hole.until)).collect();
+        assert_eq!(kinds, [(at(100), at(101)), (at(103), at(106))], "joined, and cut to what was asked for");
     }
 }

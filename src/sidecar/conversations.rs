@@ -14,7 +14,7 @@ use super::AppState;
 use super::auth::{Caller, History};
 use super::extract::{Path, Query};
 use super::problem::Problem;
-use crate::history::{HistoryCursor, Tier};
+use crate::history::{HistoryCursor, HistoryGap, Tier};
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(messages))
@@ -82,12 +82,16 @@ struct HistoryParams {
     /// Only messages of this sender.
     #[param(value_type = Option<String>)]
     sender: Option<UserId>,
-    /// Only these body kinds, separated by commas.
+    /// Only these body kinds, separated by commas; `type` is the same.
+    #[serde(alias = "type")]
     body: Option<String>,
     /// Not before this time, milliseconds since the epoch.
     since: Option<i64>,
     /// Before this time, milliseconds since the epoch.
     until: Option<i64>,
+    /// Fetch from the vendor first what is not here of this page's times, and wait for it. True by default with
+    /// `tier=month`, false otherwise.
+    fetch: Option<bool>,
 }
 
 /// A page of history.
@@ -99,6 +103,10 @@ struct HistoryAnswer {
     /// Where to go on in the same direction; missing at the end. A short page is not the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+    /// With `fetch`: what the times of this page lack, because it could not be had, or not yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    gaps: Vec<HistoryGap>,
 }
 
 /// Reads a conversation's history, newest first unless `after` is given.
@@ -137,9 +145,12 @@ async fn messages(
     if let Some(until) = params.until {
         request = request.until(Timestamp(until));
     }
+    if let Some(fetch) = params.fetch {
+        request = request.fetch(fetch);
+    }
     let page = request.page().await?;
     let messages = page.entries.iter().map(|entry| super::stream::raw_json(&entry.json)).collect::<Result<_, _>>()?;
-    Ok(Json(HistoryAnswer { messages, next: page.next.map(|cursor| cursor.encode()) }))
+    Ok(Json(HistoryAnswer { messages, next: page.next.map(|cursor| cursor.encode()), gaps: page.gaps }))
 }
 
 pub(super) fn check_limit(limit: usize) -> Result<(), Problem> {

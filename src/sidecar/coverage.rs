@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
-use switchboard_contract::{Error, ErrorKind, ProviderId, Timestamp};
+use switchboard_contract::{ConversationId, Error, ErrorKind, ProviderId, Timestamp};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -18,13 +18,19 @@ use super::auth::{Admin, Caller, History};
 use super::extract::{Body, Path, Query};
 use super::problem::Problem;
 use crate::reconcile::{CoverageReport, ReconcileReport};
+use crate::switchboard::{ConversationCoverage, IncompleteConversation};
 
 /// Hours looked at when nobody says from when on.
 const DAYS: i64 = 3;
 const DAY_MS: i64 = 24 * 3_600_000;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(coverage)).routes(routes!(reconcile)).routes(routes!(read_file))
+    OpenApiRouter::new()
+        .routes(routes!(coverage))
+        .routes(routes!(of_conversation))
+        .routes(routes!(of_conversations))
+        .routes(routes!(reconcile))
+        .routes(routes!(read_file))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -68,6 +74,77 @@ async fn coverage(
     let reconciler = state.switchboard.reconciler();
     let report = reconciler.coverage(caller.tenant(), params.provider.as_ref(), from, until, params.verify).await?;
     Ok(Json(CoverageAnswer { report }))
+}
+
+/// The report of one conversation.
+#[derive(Debug, Serialize, ToSchema)]
+struct ConversationAnswer {
+    /// See the documentation of coverage.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    report: ConversationCoverage,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct ConversationParams {
+    /// Only this provider.
+    #[param(value_type = Option<String>)]
+    provider: Option<ProviderId>,
+    /// From this time on, milliseconds since the epoch; thirty days ago by default.
+    from: Option<i64>,
+    /// Up to this time, milliseconds since the epoch; now by default.
+    until: Option<i64>,
+}
+
+/// How much of a conversation is here, where the holes are, and which of its numbers somebody removed.
+#[utoipa::path(get, path = "/v1/conversations/{id}/coverage", tag = "history",
+    params(("id" = String, Path), ConversationParams),
+    responses((status = 200, body = ConversationAnswer), (status = 404, body = Problem)))]
+async fn of_conversation(
+    State(state): State<AppState>,
+    caller: Caller<History>,
+    Path(conversation): Path<String>,
+    Query(params): Query<ConversationParams>,
+) -> Result<Json<ConversationAnswer>, Problem> {
+    let conversation: ConversationId = conversation.parse()?;
+    let until = params.until.map_or_else(|| state.switchboard.clock().now(), Timestamp);
+    let from = Timestamp(params.from.unwrap_or(until.0.saturating_sub(10 * DAYS * DAY_MS)));
+    let tenant = state.switchboard.tenant(caller.tenant().clone());
+    let report = tenant.conversation_coverage(&conversation, params.provider.as_ref(), from, until).await?;
+    Ok(Json(ConversationAnswer { report }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct ConversationsParams {
+    /// Only this provider.
+    #[param(value_type = Option<String>)]
+    provider: Option<ProviderId>,
+    /// The last conversation of the page before.
+    after: Option<String>,
+}
+
+/// Times of conversations that are not complete.
+#[derive(Debug, Serialize, ToSchema)]
+struct IncompleteAnswer {
+    /// In the order of the conversations' ids; empty at the end.
+    #[schema(value_type = Vec<Object>)]
+    ranges: Vec<IncompleteConversation>,
+}
+
+/// Lists what single conversations are known to lack: by a hint, a failed pull, or the vendor's reach.
+#[utoipa::path(get, path = "/v1/coverage/conversations", tag = "history", params(ConversationsParams),
+    responses((status = 200, body = IncompleteAnswer), (status = 404, body = Problem)))]
+async fn of_conversations(
+    State(state): State<AppState>,
+    caller: Caller<History>,
+    Query(params): Query<ConversationsParams>,
+) -> Result<Json<IncompleteAnswer>, Problem> {
+    let after = params.after.as_deref().map(str::parse::<ConversationId>).transpose()?;
+    let tenant = state.switchboard.tenant(caller.tenant().clone());
+    let ranges = tenant.incomplete_conversations(params.provider.as_ref(), after.as_ref()).await?;
+    Ok(Json(IncompleteAnswer { ranges }))
 }
 
 fn range(state: &AppState, from: Option<i64>, until: Option<i64>) -> (Timestamp, Timestamp) {

@@ -57,7 +57,8 @@ async fn put(
     Path(name): Path<String>,
     Body(spec): Body<SubscriberSpec>,
 ) -> Result<StatusCode, Problem> {
-    let new = state.switchboard.hub().put(caller.tenant(), &SubscriberName::from(name), spec).await?;
+    let tenant = state.switchboard.tenant(caller.tenant().clone());
+    let new = tenant.put_subscriber(&SubscriberName::from(name), spec).await?;
     Ok(if new { StatusCode::CREATED } else { StatusCode::OK })
 }
 

@@ -16,6 +16,7 @@ use crate::backfill::Backfill;
 use crate::catchup::Catchup;
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::fetching::Fetching;
 use crate::hub::Hub;
 use crate::identity::{Identity, Provisioner};
 use crate::ingest::{Ingest, WeakIngest};
@@ -93,7 +94,7 @@ impl Builder {
             providers.insert(alias.clone(), registered);
         }
         config.history.check()?;
-        let history = config.history.clone();
+        let history = Arc::new(config.history.clone());
         let providers = Providers::new(providers, config.routing);
 
         let identity = Arc::new(Identity::new(store.clone()));
@@ -125,6 +126,15 @@ impl Builder {
         let backfill =
             Backfill::open(config.backfill, store.clone(), catchup.clone(), reconciler.clone(), clock.clone())?;
         let silence = Silence::open(config.silence, store.clone(), ingest.downgrade(), catchup.clone(), clock.clone())?;
+        let fetching = Fetching::open(
+            config.history,
+            store.clone(),
+            archive.clone(),
+            identity.clone(),
+            catchup.clone(),
+            clock.clone(),
+        )?;
+        ingest.set_witness(fetching.witness());
         sending.set_evidence_sink(Arc::new(Evidence(ingest.downgrade())));
 
         for (alias, one) in providers.iter() {
@@ -137,6 +147,7 @@ impl Builder {
             sending.register(alias.clone(), one.tenant.clone(), one.provider.clone(), mode);
             let health = sending.health(one.provider.app());
             catchup.register(alias.clone(), one.tenant.clone(), one.provider.clone(), health.clone()).await?;
+            fetching.register(alias.clone(), one.tenant.clone(), one.provider.clone())?;
             reconciler.register(alias.clone(), one.tenant.clone(), one.provider.clone(), health).await?;
             backfill.register(alias.clone(), one.tenant.clone(), one.provider.clone())?;
             silence.register(alias.clone(), one.tenant.clone(), &*one.provider);
@@ -172,6 +183,7 @@ impl Builder {
                 backfill,
                 silence,
                 history,
+                fetching,
                 sending,
                 providers,
                 redrivers,

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use switchboard_contract::{
-    ConversationId, Error, ErrorKind, HistoryFileLimits, Provider, ProviderId, Result, RoamingLimits, Timestamp,
-};
+use switchboard_contract::{ConversationId, Error, ErrorKind, ProviderId, Result, Timestamp};
 
 use super::Tenant;
 use super::providers::Registered;
-use crate::history::{PlanFacts, PlanSource, PlanStep, Tier, plan};
+use crate::history::{PlanSource, PlanStep, Tier, plan};
 
 /// The oldest coverage that a plan looks at.
 const LOOK_BACK: Duration = Duration::from_secs(400 * 24 * 3600);
@@ -66,21 +64,13 @@ impl Tenant {
     ) -> Result<Vec<ProviderPlan>> {
         let inner = &self.switchboard.inner;
         let now = inner.clock.now();
-        // An hour more, since the span may begin within one.
-        let from = span.since.unwrap_or(now - LOOK_BACK).max(now - LOOK_BACK) - Duration::from_secs(3600);
+        let from = span.since.unwrap_or(now - LOOK_BACK).max(now - LOOK_BACK);
         let mut plans = Vec::new();
-        for (alias, one) in self.chosen(provider)? {
-            let hours = inner.store.hours(&self.id, one.provider.app(), from, now).await?;
-            let (queries, files) = limits(&*one.provider);
-            let facts = PlanFacts {
-                now,
-                bounds: inner.history.tiers,
-                kind: conversation.kind(),
-                conversations: 1,
-                queries: queries.as_ref(),
-                files: files.as_ref(),
-                hours: &hours,
-            };
+        for (alias, _) in self.chosen(provider)? {
+            let app = inner.fetching.source(&self.id, &alias)?;
+            let (source, limits) = (&app.source, app.source.limits());
+            let told = source.told(conversation, from, now).await?;
+            let facts = source.facts(conversation, now, &limits, &told);
             plans.push(ProviderPlan { provider: alias, steps: plan(span.tier, span.since, span.until, &facts) });
         }
         Ok(plans)
@@ -109,12 +99,11 @@ impl Tenant {
     async fn pull_part(&self, conversation: &ConversationId, alias: ProviderId, step: PlanStep) -> Result<PulledPart> {
         let inner = &self.switchboard.inner;
         let outcome = match step.source {
-            PlanSource::Store => Ok((0, 0, true)),
+            PlanSource::Store | PlanSource::Archive => Ok((0, 0, true)),
             PlanSource::Nowhere => Ok((0, 0, false)),
             PlanSource::Query => {
-                // Queries include their end.
-                let (last, pages) = (Timestamp(step.until.0 - 1), inner.history.max_pages);
-                let pulled = inner.catchup.pull(&self.id, &alias, conversation, (step.since, last), pages).await;
+                let app = inner.fetching.source(&self.id, &alias)?;
+                let pulled = app.source.fetch(conversation, (step.since, step.until), step.tier, true).await;
                 pulled.map(|pulled| (pulled.fresh, pulled.history, pulled.whole))
             }
             PlanSource::Files => {
@@ -135,7 +124,7 @@ impl Tenant {
         Ok(PulledPart { provider: alias, step, brought, history, whole, fault })
     }
 
-    fn chosen(&self, provider: Option<&ProviderId>) -> Result<Vec<(ProviderId, Registered)>> {
+    pub(super) fn chosen(&self, provider: Option<&ProviderId>) -> Result<Vec<(ProviderId, Registered)>> {
         let wanted = |alias: &ProviderId| provider.is_none_or(|wanted| wanted == alias);
         let all = self.switchboard.inner.providers.iter();
         let chosen: Vec<_> = all
@@ -147,8 +136,4 @@ impl Tenant {
         }
         Ok(chosen)
     }
-}
-
-fn limits(provider: &dyn Provider) -> (Option<RoamingLimits>, Option<HistoryFileLimits>) {
-    (provider.roaming().map(|roaming| roaming.limits()), provider.history_files().map(|files| files.limits()))
 }

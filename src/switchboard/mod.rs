@@ -2,6 +2,7 @@
 
 mod archive;
 mod builder;
+mod coverage;
 mod groups;
 mod history;
 mod letter;
@@ -12,13 +13,14 @@ mod trace;
 
 use std::sync::Arc;
 
-use switchboard_contract::storage::{Archive, Recipients, Store};
+use switchboard_contract::storage::{Archive, Recipients, Store, SubscriberSpec};
 use switchboard_contract::{
     Clock, ConversationId, ConversationKind, Error, ErrorKind, MessageId, ProviderId, RawCallback, Result, SendId,
     SubscriberName, TenantId,
 };
 
 pub use builder::Builder;
+pub use coverage::{ConversationAppCoverage, ConversationCoverage, ConversationHole, IncompleteConversation};
 pub use history::{HistorySpan, ProviderPlan, PulledPart};
 pub use letter::{DeadLetter, DeadLetterFilter, DeadLetterPage, LettersDone, RefusedLetter};
 pub use providers::ProviderView;
@@ -28,7 +30,8 @@ pub use trace::Trace;
 use crate::backfill::Backfill;
 use crate::catchup::Catchup;
 use crate::config::Config;
-use crate::history::{HistoryConfig, HistoryRequest, Pages};
+use crate::fetching::Fetching;
+use crate::history::{Fetcher, HistoryConfig, HistoryRequest, Pages};
 use crate::hub::{Hub, Subscription};
 use crate::identity::{Identity, Provisioner};
 use crate::ingest::{CallbackAnswer, Ingest};
@@ -60,7 +63,8 @@ struct Inner {
     retention: Retention,
     backfill: Backfill,
     silence: Silence,
-    history: HistoryConfig,
+    history: Arc<HistoryConfig>,
+    fetching: Fetching,
     sending: Sending,
     providers: Providers,
     redrivers: letters::Redrivers,
@@ -158,6 +162,11 @@ impl Switchboard {
         &self.inner.silence
     }
 
+    /// Fetching what nobody brought.
+    pub fn fetching(&self) -> &Fetching {
+        &self.inner.fetching
+    }
+
     /// The identity map.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.inner.identity
@@ -207,6 +216,7 @@ impl Switchboard {
             archiver.shutdown().await;
         }
         let stopped = [
+            self.inner.fetching.shutdown().await,
             self.inner.retention.shutdown().await,
             self.inner.silence.shutdown().await,
             self.inner.backfill.shutdown().await,
@@ -246,8 +256,22 @@ impl Tenant {
     pub async fn subscribe(&self, subscriber: Subscriber) -> Result<Subscription> {
         let hub = &self.switchboard.inner.hub;
         let (name, spec, worker) = subscriber.into_parts();
-        hub.put(&self.id, &name, spec).await?;
+        self.put_subscriber(&name, spec).await?;
         hub.stream(&self.id, &name, worker).await
+    }
+
+    /// Creates a subscriber or changes what it asked for; whether it is new. For a new one `recent` is filled from the
+    /// vendors, which delivers nothing by itself.
+    ///
+    /// # Errors
+    /// `InvalidInput` naming the field; `Storage`.
+    pub async fn put_subscriber(&self, name: &SubscriberName, spec: SubscriberSpec) -> Result<bool> {
+        let inner = &self.switchboard.inner;
+        let new = inner.hub.put(&self.id, name, spec).await?;
+        if new {
+            inner.fetching.first_walk(&self.id);
+        }
+        Ok(new)
     }
 
     /// Joins an existing subscriber as one more worker.
@@ -320,8 +344,10 @@ impl Tenant {
     /// As [`Switchboard::history`].
     pub fn history(&self, conversation: &ConversationId) -> HistoryRequest {
         let inner = &self.switchboard.inner;
-        let (pages, clock) = (Pages::new(inner.store.clone(), inner.archive.clone()), inner.clock.clone());
-        HistoryRequest::new(pages, clock, self.id.clone(), conversation.clone(), inner.history.tiers)
+        let pages = Pages::new(inner.store.clone(), inner.archive.clone());
+        let fetcher: Arc<dyn Fetcher> = Arc::new(inner.fetching.clone());
+        let (clock, config) = (inner.clock.clone(), inner.history.clone());
+        HistoryRequest::new(pages, clock, self.id.clone(), conversation.clone(), config, Some(fetcher))
     }
 }
 

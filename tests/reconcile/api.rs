@@ -42,7 +42,31 @@ async fn coverage_reconciliation_plans_and_windows_are_served() {
     let (_, answer) = run.call(Method::GET, "/v1/providers", None).await;
     assert_eq!(answer["providers"][0]["state"], "online");
 
+    let path = format!("/v1/conversations/direct~ann~bob/coverage?from={}&until={until}", START.0);
+    let (status, answer) = run.call(Method::GET, &path, None).await;
+    assert_eq!((status, answer["apps"][0]["percent"].as_f64()), (200, Some(100.0)), "{answer}");
+    assert_eq!((&answer["removed"], &answer["apps"][0]["holes"]), (&json!([]), &json!([])), "{answer}");
+    let (status, answer) = run.call(Method::GET, "/v1/coverage/conversations?provider=main", None).await;
+    assert_eq!((status, &answer["ranges"]), (200, &json!([])), "{answer}");
+    let messages = "/v1/conversations/direct~ann~bob/messages";
+    let (status, answer) = run.call(Method::GET, &format!("{messages}?type=text&sender=ann&limit=3"), None).await;
+    assert_eq!((status, answer["messages"].as_array().map(Vec::len)), (200, Some(3)), "{answer}");
+    assert!(answer["gaps"].is_null(), "nobody was asked for what is missing: {answer}");
+    let next = answer["next"].as_str().unwrap().to_owned();
+    let (_, answer) = run.call(Method::GET, &format!("{messages}?before={next}"), None).await;
+    assert_eq!((answer["messages"].as_array().map(Vec::len), &answer["next"]), (Some(1), &json!(null)), "{answer}");
+    let path = format!("{messages}?fetch=true&type=image&until={until}");
+    let (status, answer) = stage.drive(run.call(Method::GET, &path, None)).await;
+    assert_eq!((status, answer["messages"].as_array().map(Vec::len)), (200, Some(0)), "{answer}");
+    let gap = &answer["gaps"][0];
+    assert_eq!((gap["tier"].as_str(), gap["state"].as_str()), (Some("archive"), Some("suspect")), "{answer}");
+
     for (method, path, body, expected) in [
+        (Method::GET, "/v1/conversations/direct~ann~bob/coverage?from=0", None, 400),
+        (Method::GET, "/v1/conversations/direct~ann~bob/coverage?provider=none", None, 404),
+        (Method::GET, "/v1/coverage/conversations?provider=none", None, 404),
+        (Method::GET, "/v1/coverage/conversations?after=nonsense", None, 400),
+        (Method::GET, "/v1/conversations/direct~ann~bob/messages?before=nonsense", None, 400),
         (Method::GET, "/v1/coverage?provider=none", None, 404),
         (Method::GET, "/v1/coverage?from=0", None, 400),
         (Method::POST, "/v1/reconcile", Some(json!({ "provider": "none" })), 404),

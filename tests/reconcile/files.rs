@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use sqlx::ConnectOptions as _;
 use switchboard::reconcile::HoleKind;
 use switchboard_contract::storage::CoverageState;
 use switchboard_contract::{Clock, ErrorKind, Origin, ProviderId, TenantId, Timestamp, Topic};
@@ -101,18 +100,6 @@ async fn an_hour_whose_file_never_comes_is_unfillable_and_not_asked_for_any_more
     }
 }
 
-/// Removes the rows of messages as somebody with the database's own shell would.
-async fn remove_rows(stage: &Stage, ids: &[String]) {
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(stage.database());
-    let mut connection = options.connect().await.unwrap();
-    for id in ids {
-        let gone =
-            sqlx::query("DELETE FROM journal WHERE class = 0 AND key = ?").bind(id).execute(&mut connection).await;
-        assert_eq!(gone.unwrap().rows_affected(), 1);
-    }
-    sqlx::Connection::close(connection).await.unwrap();
-}
-
 #[tokio::test]
 async fn rows_removed_by_hand_show_as_exactly_those_holes_and_are_brought_back() {
     let stage = Stage::new(Vendor::Huanxin, 1).await;
@@ -130,7 +117,7 @@ async fn rows_removed_by_hand_show_as_exactly_those_holes_and_are_brought_back()
     assert_eq!(run.coverage_between(START, START + 3 * HOUR).await.percent, 100.0);
     // Three of the first hour, two of the third.
     let gone: Vec<String> = [2, 4, 11, 45, 50].iter().map(|at| ids[*at].clone()).collect();
-    remove_rows(&stage, &gone).await;
+    stage.remove_rows(&gone).await;
 
     let coverage = run.coverage_between(START, START + 3 * HOUR).await;
     let holes: Vec<_> = coverage.holes.iter().map(|hole| (hole.from, hole.until, hole.missing)).collect();

@@ -9,12 +9,13 @@ use switchboard::backfill::BackfillConfig;
 use switchboard::catchup::CatchupConfig;
 use switchboard::clock::ManualClock;
 use switchboard::config::{Scope, ServerConfig, TokenConfig};
+use switchboard::history::HistoryConfig;
 use switchboard::reconcile::{AppCoverage, ReconcileConfig};
 use switchboard::sidecar::Server;
 use switchboard::silence::SilenceConfig;
 use switchboard::store::sqlite::{SqliteOptions, SqliteStore};
 use switchboard::{Config, EventData, Switchboard};
-use switchboard_contract::storage::{Entry, Store};
+use switchboard_contract::storage::{Archive, Entry, Store};
 use switchboard_contract::{Clock, Origin, Position, Provider, ProviderId, Shard, TenantId, Timestamp};
 use switchboard_emulators::huanxin::{HuanxinEmulator, HuanxinSettings, Target};
 use switchboard_emulators::rongcloud::{ClientMessage, RongCloudEmulator, RongCloudSettings, Target as RongTarget};
@@ -109,6 +110,9 @@ pub(crate) struct Stage {
     pub(crate) watched: bool,
     /// Holds up the lines of files.
     pub(crate) gate: Option<crate::gated::Gate>,
+    /// Nothing is fetched by itself here unless a test wants it.
+    pub(crate) history: HistoryConfig,
+    pub(crate) archive: Option<Arc<dyn Archive>>,
 }
 
 /// One run of the sidecar.
@@ -123,6 +127,8 @@ impl Stage {
     pub(crate) async fn new(vendor: Vendor, seed: u64) -> Self {
         let time = Time::manual(START.0);
         let emulator = Emulator::start(vendor, seed, time.clone()).await;
+        let mut history = HistoryConfig::default();
+        (history.automatic.enabled, history.hints.enabled) = (false, false);
         Self {
             emulator,
             time,
@@ -131,6 +137,8 @@ impl Stage {
             queries: true,
             watched: false,
             gate: None,
+            history,
+            archive: None,
         }
     }
 
@@ -153,11 +161,16 @@ impl Stage {
         let catchup = CatchupConfig { queries: self.queries, send_again_within, ..CatchupConfig::default() };
         let silence = SilenceConfig { enabled: self.watched, ..SilenceConfig::default() };
         let backfill = BackfillConfig { tell_every: Duration::from_millis(1), ..BackfillConfig::default() };
-        let mut config = Config { reconcile, catchup, silence, backfill, ..Config::default() };
+        let history = self.history.clone();
+        let mut config = Config { reconcile, catchup, silence, backfill, history, ..Config::default() };
         config.ingest.inbox.path = self.directory.path().join("inbox");
         config.ingest.inbox.capacity_bytes = 64 << 20;
         let store = SqliteStore::open(SqliteOptions::at(self.database())).await.unwrap();
-        let switchboard = Switchboard::builder()
+        let mut builder = Switchboard::builder();
+        if let Some(archive) = &self.archive {
+            builder = builder.archive(archive.clone());
+        }
+        let switchboard = builder
             .config(config)
             .store(Arc::new(store))
             .clock(Arc::new(self.clock.clone()))
@@ -239,6 +252,51 @@ impl Stage {
                 emulator.user(from).send(message).await.unwrap().uid
             }
         }
+    }
+
+    /// RongCloud's end user.
+    pub(crate) fn rong(&self, user: &str) -> switchboard_emulators::rongcloud::EndUser {
+        let Emulator::RongCloud(emulator) = &self.emulator else { panic!("another vendor") };
+        emulator.user(user)
+    }
+
+    /// Huanxin's emulator.
+    pub(crate) fn huanxin(&self) -> &HuanxinEmulator {
+        let Emulator::Huanxin(emulator) = &self.emulator else { panic!("another vendor") };
+        emulator
+    }
+
+    /// Removes the rows of messages as somebody with the database's own shell would.
+    pub(crate) async fn remove_rows(&self, ids: &[String]) {
+        use sqlx::ConnectOptions as _;
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.database());
+        let mut connection = options.connect().await.unwrap();
+        for id in ids {
+            let gone =
+                sqlx::query("DELETE FROM journal WHERE class = 0 AND key = ?").bind(id).execute(&mut connection).await;
+            assert_eq!(gone.unwrap().rows_affected(), 1);
+        }
+        sqlx::Connection::close(connection).await.unwrap();
+    }
+
+    /// How often the vendor was asked for a conversation's history.
+    pub(crate) fn queries_asked(&self) -> usize {
+        let query = |path: &str| path.contains("/query.json") || path.contains("/roaming/");
+        self.ledger().requests().iter().filter(|request| query(&request.path)).count()
+    }
+
+    /// Waits, moving the clocks, until `count` notices of this kind are journalled.
+    pub(crate) async fn until_told(&self, run: &Run, kind: &str, count: usize) -> Vec<Value> {
+        let told = async {
+            loop {
+                let notices = run.notices(kind).await;
+                if notices.len() >= count {
+                    return notices;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        self.drive(told).await
     }
 
     /// Logs these users in, so that the vendor tells of no offline recipient.
