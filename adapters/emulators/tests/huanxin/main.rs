@@ -6,6 +6,9 @@ mod callbacks;
 mod delivery;
 mod errors;
 mod faults;
+mod flipped;
+#[path = "../common/flips.rs"]
+mod flips;
 mod history;
 mod limits;
 mod presend;

@@ -59,7 +59,7 @@ async fn a_refusal_stops_the_message_and_its_callback() {
 }
 
 #[tokio::test]
-async fn a_rewrite_changes_what_is_stored() {
+pub(crate) async fn a_rewrite_changes_what_is_stored() {
     let (world, receiver) = asked(|_| {}).await;
     receiver.reply([Reply::Body(fixture("callback_pre_send_reply_rewrite.json"))]);
     let id = world.vendor.user("lin_qiao").send_text(wei(), "is this bad?").await.unwrap();
@@ -71,7 +71,7 @@ async fn a_rewrite_changes_what_is_stored() {
 }
 
 #[tokio::test]
-async fn a_room_message_takes_the_level_of_the_answer() {
+pub(crate) async fn a_room_message_takes_the_level_of_the_answer() {
     let (world, receiver) = asked(|_| {}).await;
     world.vendor.user("wei.chen").login("android").unwrap();
     receiver.reply([Reply::Body(fixture("callback_pre_send_reply_chatroom_level.json"))]);

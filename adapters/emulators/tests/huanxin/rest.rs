@@ -3,21 +3,28 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::support::{NOW, World, builder, fixture, same_shape, sample, text_to};
+use super::support::{NOW, World, builder, fixture, same_shape, same_values, sample, text_to};
 use switchboard_emulators::huanxin::{HuanxinSettings, Outgoing, Target, TtlUnit};
 
 fn shaped(world: &World, name: &str, reply: &Value) {
-    same_shape(&sample(name, &world.ids()), reply, name);
+    let sample = sample(name, &world.ids());
+    // Those that an adapter has, too, are judged by what it makes of them.
+    if super::flips::own_fixtures("huanxin").iter().any(|own| own == name) {
+        same_values(&sample, reply, name);
+    } else {
+        same_shape(&sample, reply, name);
+    }
 }
 
 #[tokio::test]
-async fn tokens_of_every_kind() {
+pub(crate) async fn tokens_of_every_kind() {
     let world = World::start().await;
     let (_, app) = world.bare(Method::POST, "/token", Some(fixture("token_request.json"))).await;
     shaped(&world, "token_response.json", &app);
     assert_eq!(app["expires_in"], 86_400);
     let (_, user) = world.bare(Method::POST, "/token", Some(fixture("token_user_password_request.json"))).await;
     shaped(&world, "token_user_response.json", &user);
+    assert_eq!(user["expires_in"], 3_600);
     let (_, user) = world.post("/token", fixture("token_user_inherit_request.json")).await;
     shaped(&world, "token_user_response.json", &user);
     let body = json!({ "grant_type": "inherit", "username": "Fresh.User", "autoCreateUser": true });
@@ -64,7 +71,7 @@ async fn a_dynamic_token_logs_its_user_in() {
 }
 
 #[tokio::test]
-async fn users_are_registered_read_listed_and_deleted() {
+pub(crate) async fn users_are_registered_read_listed_and_deleted() {
     let world = World::with(builder()).await;
     let (_, none) = world.call(Method::DELETE, "/users/lin_qiao", None).await;
     shaped(&world, "rest_delete_user_response.json", &none);
@@ -75,6 +82,10 @@ async fn users_are_registered_read_listed_and_deleted() {
     let reply = world.post_fixture("/users", "rest_register_users_batch_request.json").await;
     shaped(&world, "rest_register_users_batch_partial_response.json", &reply);
     assert_eq!(reply["data"][0]["username"], "ops-bot");
+    for (user, password) in [("lin_qiao", "p1"), ("wei.chen", "p2")] {
+        let body = json!({ "grant_type": "password", "username": user, "password": password });
+        assert_eq!(world.bare(Method::POST, "/token", Some(body)).await.0, 200, "{user}");
+    }
     let (_, reply) = world.call(Method::PUT, "/users/lin_qiao", Some(json!({ "nickname": "Lin" }))).await;
     assert_eq!(reply["entities"][0]["nickname"], "Lin");
     let (_, reply) = world.get("/users/LIN_QIAO").await;
@@ -93,7 +104,7 @@ async fn users_are_registered_read_listed_and_deleted() {
 }
 
 #[tokio::test]
-async fn logins_states_and_bans() {
+pub(crate) async fn logins_states_and_bans() {
     let world = World::start().await;
     let lin = world.vendor.user("lin_qiao");
     let resource = lin.login("android").unwrap();
@@ -125,7 +136,7 @@ async fn logins_states_and_bans() {
 }
 
 #[tokio::test]
-async fn the_offline_queue_is_counted_and_drained_by_a_login() {
+pub(crate) async fn the_offline_queue_is_counted_and_drained_by_a_login() {
     let world = World::start().await;
     let sent = world.post("/messages/users", text_to("wei.chen", "one")).await.1;
     let id = sent["data"]["wei.chen"].as_str().unwrap();
@@ -133,7 +144,7 @@ async fn the_offline_queue_is_counted_and_drained_by_a_login() {
     shaped(&world, "rest_offline_msg_count_response.json", &count);
     assert_eq!(count["data"]["wei.chen"], 1);
     let (_, state) = world.get(&format!("/users/wei.chen/offline_msg_status/{id}")).await;
-    same_shape(&sample("rest_offline_msg_status_response.json", &[("1502300411223344556", id)]), &state, "state");
+    same_values(&sample("rest_offline_msg_status_response.json", &[("1502300411223344556", id)]), &state, "state");
     assert_eq!(state["data"][id], "undelivered");
     world.vendor.user("wei.chen").login("ios").unwrap();
     let (_, state) = world.get(&format!("/users/wei.chen/offline_msg_status/{id}")).await;
@@ -159,7 +170,7 @@ async fn every_type_is_sent_to_users() {
 }
 
 #[tokio::test]
-async fn groups_rooms_and_the_old_endpoint_take_sends() {
+pub(crate) async fn groups_rooms_and_the_old_endpoint_take_sends() {
     let world = World::start().await;
     let reply = world.post_fixture("/messages/chatgroups", "rest_send_group_message_request.json").await;
     shaped(&world, "rest_send_group_message_response.json", &reply);
@@ -170,11 +181,22 @@ async fn groups_rooms_and_the_old_endpoint_take_sends() {
     assert!(reply["data"][&world.group].is_string());
     let reply = world.post_fixture("/messages?useMsgId=true", "rest_send_message_legacy_request.json").await;
     shaped(&world, "rest_send_message_legacy_use_msg_id_response.json", &reply);
+    let last = || world.vendor.ledger().messages().pop().unwrap();
+    let legacy = last();
+    assert_eq!((legacy.from.as_str(), legacy.target.as_str()), ("ops-bot", "lin_qiao"));
+    assert_eq!((&*legacy.body, &*legacy.ext), (&json!({ "msg": "hello" }), &json!({ "trace_id": "tr-0003" })));
     let reply = world.post_fixture("/messages", "rest_send_message_legacy_request.json").await;
     assert_eq!(reply["data"], json!({ "lin_qiao": "success" }));
     let name = "rest_broadcast_online_users_request.json";
     let reply = world.post_fixture("/messages/users/broadcast", name).await;
     shaped(&world, "rest_broadcast_online_users_response.json", &reply);
+    let before = world.vendor.ledger().messages().len();
+    world.vendor.user("zhao_l").login("android").unwrap();
+    world.post_fixture("/messages/users/broadcast", name).await;
+    let broadcast = last();
+    assert_eq!((world.vendor.ledger().messages().len(), broadcast.target.as_str()), (before + 1, "zhao_l"));
+    assert_eq!((broadcast.from.as_str(), broadcast.message_type.as_str()), ("admin", "txt"));
+    assert_eq!((&*broadcast.body, &*broadcast.ext), (&json!({ "msg": "maintenance at 02:00" }), &json!({ "k": "v" })));
 }
 
 #[tokio::test]
@@ -190,7 +212,7 @@ async fn only_the_chosen_members_receive_a_targeted_message() {
 }
 
 #[tokio::test]
-async fn a_stream_becomes_one_message_when_finished() {
+pub(crate) async fn a_stream_becomes_one_message_when_finished() {
     let world = World::start().await;
     let first = world.post_fixture("/stream_message/user", "rest_stream_message_first_chunk_request.json").await;
     shaped(&world, "rest_stream_message_first_chunk_response.json", &first);
@@ -210,7 +232,7 @@ async fn a_stream_becomes_one_message_when_finished() {
 }
 
 #[tokio::test]
-async fn recall_edit_and_import() {
+pub(crate) async fn recall_edit_and_import() {
     let world = World::start().await;
     let to_lin = world.post("/messages/users", text_to("lin_qiao", "x")).await.1["data"]["lin_qiao"].clone();
     let mut request = fixture("rest_recall_message_request.json");
@@ -228,21 +250,30 @@ async fn recall_edit_and_import() {
         assert_eq!(status, 200, "{reply}");
         shaped(&world, "rest_recall_messages_batch_response.json", &reply);
     }
-    let id = world.post("/messages/users", text_to("lin_qiao", "x")).await.1["data"]["lin_qiao"].clone();
+    let mut first = text_to("lin_qiao", "x");
+    first["ext"] = json!({ "kept": 1 });
+    let id = world.post("/messages/users", first).await.1["data"]["lin_qiao"].clone();
     let path = format!("/messages/rewrite/{}", id.as_str().unwrap());
     let (_, reply) = world.call(Method::PUT, &path, Some(fixture("rest_modify_message_request.json"))).await;
     shaped(&world, "rest_modify_message_response.json", &reply);
     let edited = world.vendor.ledger().message(id.as_str().unwrap()).unwrap();
     assert_eq!((&edited.body["msg"], edited.edits), (&json!("order 7781 has shipped (tracking SF-1)"), 1));
+    assert_eq!(*edited.ext, json!({ "kept": 1, "edited": "1" }));
     let reply = world.post_fixture("/messages/users/import", "rest_import_message_request.json").await;
     shaped(&world, "rest_import_message_response.json", &reply);
     let id = reply["data"]["msg_id"].as_str().unwrap();
-    assert_eq!(world.vendor.ledger().message(id).unwrap().time_ms, 1_790_000_000_000);
-    world.post_fixture("/messages/chatgroups/import", "rest_import_group_message_request.json").await;
+    let imported = world.vendor.ledger().message(id).unwrap();
+    assert_eq!((imported.from.as_str(), imported.target.as_str()), ("lin_qiao", "wei.chen"));
+    assert_eq!((&*imported.body, &*imported.ext), (&json!({ "msg": "imported line" }), &json!({ "src": "legacy" })));
+    assert_eq!(imported.time_ms, 1_790_000_000_000);
+    let reply = world.post_fixture("/messages/chatgroups/import", "rest_import_group_message_request.json").await;
+    let imported = world.vendor.ledger().message(reply["data"]["msg_id"].as_str().unwrap()).unwrap();
+    assert_eq!((imported.from.as_str(), &imported.target), ("lin_qiao", &world.group));
+    assert_eq!((&imported.body["msg"], imported.time_ms), (&json!("imported group line"), 1_790_000_001_000));
 }
 
 #[tokio::test]
-async fn groups_are_managed() {
+pub(crate) async fn groups_are_managed() {
     let world = World::start().await;
     let reply = world.post_fixture("/chatgroups", "rest_group_create_request.json").await;
     shaped(&world, "rest_group_create_response.json", &reply);
@@ -261,13 +292,19 @@ async fn groups_are_managed() {
         (Method::POST, path("/mute"), Some("rest_group_mute_request.json"), "rest_group_mute_response.json"),
         (Method::DELETE, path("/users/wei.chen"), None, "rest_group_remove_member_response.json"),
     ];
-    for (method, path, body, shape) in steps {
+    const OWN: [&str; 3] =
+        ["rest_group_list_response.json", "rest_joined_groups_response.json", "rest_group_mute_response.json"];
+    for (method, path, body, name) in steps {
         let (status, reply) = world.call(method, &path, body.map(fixture)).await;
         assert_eq!(status, 200, "{path}: {reply}");
-        let mut shape = sample(shape, &world.ids());
+        let mut shape = sample(name, &world.ids());
         // Only what the web samples print in pages of one: paging words are not echoed by every page.
         shape.as_object_mut().unwrap().remove("params");
-        same_shape(&shape, &reply, &path);
+        if OWN.contains(&name) {
+            same_values(&shape, &reply, &path);
+        } else {
+            same_shape(&shape, &reply, &path);
+        }
     }
     let (_, muted) = world.get(&path("/mute")).await;
     assert_eq!(muted["data"], json!([]), "a removed member is no longer muted");
@@ -280,7 +317,7 @@ async fn groups_are_managed() {
 }
 
 #[tokio::test]
-async fn rooms_presence_mutes_and_conversations() {
+pub(crate) async fn rooms_presence_mutes_and_conversations() {
     let world = World::start().await;
     let reply = world.post_fixture("/chatrooms", "rest_chatroom_create_request.json").await;
     shaped(&world, "rest_chatroom_create_response.json", &reply);
@@ -289,21 +326,34 @@ async fn rooms_presence_mutes_and_conversations() {
     world.vendor.user("lin_qiao").login("android").unwrap();
     let reply = world.post_fixture("/users/lin_qiao/presence", "rest_presence_query_request.json").await;
     let mut expected = fixture("rest_presence_query_response.json");
+    // Never seen before.
     expected["result"][1]["status"] = json!({});
-    same_shape(&expected, &reply, "presence");
+    expected["result"][1]["ext"] = json!("");
+    same_values(&expected, &reply, "presence");
     assert_eq!(reply["result"][0]["status"], json!({ "android": "1" }));
     let reply = world.post_fixture("/mutes", "rest_global_mute_request.json").await;
     shaped(&world, "rest_global_mute_response.json", &reply);
+    let (_, mutes) = world.get("/mutes/wei.chen").await;
+    for (kind, left) in [("chat", 3_600), ("groupchat", 3_600), ("chatroom", -1)] {
+        assert_eq!(mutes["data"][kind], left, "{kind}: {mutes}");
+    }
     world.vendor.user("wei.chen").login("android").unwrap();
     let refused = world.vendor.user("wei.chen").send_text(Target::User("lin_qiao".into()), "x").await;
     assert!(refused.is_err());
+    world.vendor.user("lin_qiao").send_text(Target::User("wei.chen".into()), "seen").await.unwrap();
+    let seen = async |user: &str, peer: &str| {
+        let view = json!({ "username": user, "to": peer, "limit": 10, "order": "up" });
+        world.call(Method::POST, "/v6/roaming/chat", Some(view)).await.1["data"]["messages"].as_array().unwrap().len()
+    };
+    assert_eq!((seen("lin_qiao", "wei.chen").await, seen("wei.chen", "lin_qiao").await), (1, 1));
     let body = fixture("rest_conversation_delete_request.json");
     let (_, reply) = world.call(Method::DELETE, "/users/lin_qiao/user_channel", Some(body)).await;
     shaped(&world, "rest_conversation_delete_response.json", &reply);
+    assert_eq!((seen("lin_qiao", "wei.chen").await, seen("wei.chen", "lin_qiao").await), (0, 1));
 }
 
 #[tokio::test]
-async fn files_go_up_and_down() {
+pub(crate) async fn files_go_up_and_down() {
     let world = World::start().await;
     let part = reqwest::multipart::Part::bytes(vec![7_u8; 3_279]).file_name("invoice.pdf");
     let form = reqwest::multipart::Form::new().part("file", part);
@@ -317,12 +367,11 @@ async fn files_go_up_and_down() {
     assert_eq!(bytes(url.clone()).await.status(), 401);
     let shared = format!("{url}?share-secret={}", entity["share-secret"].as_str().unwrap());
     assert_eq!(bytes(shared).await.bytes().await.unwrap().len(), 3_279);
-    let mut body = fixture("rest_chatfile_lifetime_request.json");
-    body["chatfile_ids"] = json!([entity["uuid"]]);
-    let (_, reply) = world.call(Method::PUT, "/users/lin_qiao/chatfiles/lifetime", Some(body)).await;
     let uuid = entity["uuid"].as_str().unwrap();
     let ids = [("6c2f5f40-5d1c-4b7e-9a53-0b1e2d3c4f55", uuid)];
-    same_shape(&sample("rest_chatfile_lifetime_response.json", &ids), &reply, "lifetime");
+    let body = sample("rest_chatfile_lifetime_request.json", &ids);
+    let (_, reply) = world.call(Method::PUT, "/users/lin_qiao/chatfiles/lifetime", Some(body)).await;
+    same_values(&sample("rest_chatfile_lifetime_response.json", &ids), &reply, "lifetime");
     assert_eq!(reply["data"][uuid], "success");
     let file =
         Outgoing { body: json!({ "type": "file", "url": url }), ..Outgoing::text(Target::User("wei.chen".into()), "") };
@@ -332,12 +381,12 @@ async fn files_go_up_and_down() {
 }
 
 #[tokio::test]
-async fn host_discovery_names_every_domain() {
+pub(crate) async fn host_discovery_names_every_domain() {
     let world = World::start().await;
     let extra = world.vendor.start_extra_domain().await.unwrap();
     let url = format!("{extra}/easemob/server.json?app_key=acme-im%23bridge");
     let reply: Value = world.client.get(url).send().await.unwrap().json().await.unwrap();
-    same_shape(&fixture("client_dns_server_json_response.json"), &reply, "server.json");
+    same_values(&fixture("client_dns_server_json_response.json"), &reply, "server.json");
     let hosts = reply["rest"]["hosts"].as_array().unwrap();
     assert_eq!(hosts.len(), 2);
     assert!(extra.ends_with(hosts[0]["port"].as_str().unwrap()), "the one asked comes first");

@@ -21,8 +21,7 @@ pub(crate) const GROUP: &str = "281474976710657";
 pub(crate) const ROOM: &str = "281474976799001";
 
 pub(crate) fn fixture_text(name: &str) -> String {
-    let path = format!("{}/fixtures/huanxin/{name}", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    String::from_utf8(super::flips::read("huanxin", name)).unwrap()
 }
 
 pub(crate) fn fixture(name: &str) -> Value {
@@ -235,6 +234,71 @@ pub(crate) fn same_shape(expected: &Value, actual: &Value, at: &str) {
         | (Value::Bool(_), Value::Bool(_))
         | (Value::Null, Value::Null) => {}
         _ => panic!("{at}: the sample has {expected}, the emulator {actual}"),
+    }
+}
+
+/// As in the sample: every field is there with its value, lists as far as both go. What is given out anew each time
+/// has the sample's form instead.
+pub(crate) fn same_values(expected: &Value, actual: &Value, at: &str) {
+    let mut faults = Vec::new();
+    compare(expected, actual, at, "", &mut faults);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+fn compare(expected: &Value, actual: &Value, at: &str, key: &str, faults: &mut Vec<String>) {
+    match (expected, actual) {
+        (Value::Object(expected), Value::Object(actual)) => {
+            for (key, value) in expected {
+                match actual.get(key) {
+                    Some(found) => compare(value, found, &format!("{at}.{key}"), key, faults),
+                    None => faults.push(format!("{at}.{key} is missing")),
+                }
+            }
+        }
+        (Value::Array(expected), Value::Array(actual)) => {
+            if actual.is_empty() && !expected.is_empty() {
+                faults.push(format!("{at} is empty"));
+            }
+            for (index, (expected, actual)) in expected.iter().zip(actual).enumerate() {
+                compare(expected, actual, &format!("{at}[{index}]"), key, faults);
+            }
+        }
+        _ if expected == actual || given_out(key, expected, actual) => {}
+        _ => faults.push(format!("{at}: the sample has {expected}, the emulator {actual}")),
+    }
+}
+
+/// Whether a value cannot be the sample's, and has its form.
+fn given_out(key: &str, expected: &Value, actual: &Value) -> bool {
+    let number = |value: &Value| match value {
+        Value::Number(_) => true,
+        Value::String(text) => !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()),
+        _ => false,
+    };
+    let id = |value: &Value| number(value) && value.to_string().trim_matches('"').len() >= 15;
+    let text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+    let uuid = |value: &Value| value.as_str().is_some_and(|text| text.len() == 36 && text.matches('-').count() == 4);
+    // Whoever is asked, by whatever id.
+    let path = |value: &Value| {
+        let text = value.as_str().unwrap_or_default();
+        let path = text.splitn(4, '/').nth(3).unwrap_or_default();
+        let part = |part: &str| {
+            if part.len() >= 12 && part.bytes().any(|byte| byte.is_ascii_digit()) {
+                "#".to_owned()
+            } else {
+                part.to_owned()
+            }
+        };
+        path.split('/').map(part).collect::<Vec<_>>()
+    };
+    match key {
+        "duration" | "created" | "modified" | "lastModified" | "last_time" | "port" => {
+            number(expected) && number(actual)
+        }
+        "uuid" | "application" => uuid(expected) && uuid(actual),
+        "share-secret" | "cursor" | "next_key" => text(expected) && text(actual),
+        "uri" => path(expected) == path(actual),
+        _ => id(expected) && id(actual) && expected.is_string() == actual.is_string(),
     }
 }
 

@@ -304,7 +304,7 @@ fn contents(inbox: Vec<Received>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_hook_decides_and_replaces() {
+pub(crate) async fn the_hook_decides_and_replaces() {
     let hook = Receiver::start().await;
     let vendor = hooked(&hook, 5000).await;
     let alice = vendor.emulator.user("alice");
@@ -339,7 +339,7 @@ async fn a_silent_hook_delays_and_then_delivers() {
 }
 
 #[tokio::test]
-async fn a_pass_of_two_skips_the_word_filter() {
+pub(crate) async fn a_pass_of_two_skips_the_word_filter() {
     let hook = Receiver::start().await;
     let vendor = hooked(&hook, 5000).await;
     vendor.ok("/sensitiveword/add.json", "word=bomb").await;

@@ -60,7 +60,7 @@ async fn tokens() {
 }
 
 #[tokio::test]
-async fn private_messages() {
+pub(crate) async fn private_messages() {
     let vendor = Vendor::start().await;
     for sdk in ["go", "java", "node", "php", "python"] {
         let before = vendor.emulator.ledger().messages().len();
@@ -108,7 +108,7 @@ async fn queries_with_numbers_and_with_texts() {
 }
 
 #[tokio::test]
-async fn recalls_tags_and_log_files() {
+pub(crate) async fn recalls_tags_and_log_files() {
     let vendor = Vendor::start().await;
     for sdk in ["node", "python"] {
         answered(&vendor, &format!("{sdk}_recall")).await;

@@ -3,6 +3,8 @@
 use serde_json::Value;
 use switchboard_emulators::rongcloud::{ClientMessage, Target};
 
+use switchboard_emulators::Time;
+
 use crate::support::{Vendor, assert_same_shape, json, text};
 
 async fn documented(vendor: &Vendor, path: &str, request: &str, response: &str) -> Value {
@@ -16,16 +18,15 @@ async fn documented(vendor: &Vendor, path: &str, request: &str, response: &str) 
 }
 
 #[tokio::test]
-async fn user_calls() {
+pub(crate) async fn user_calls() {
     let vendor = Vendor::start().await;
     documented(&vendor, "/user/getToken.json", "get_token_request.form", "get_token_response.json").await;
     vendor.ok("/user/getToken.json", "userId=user_mallory").await;
     vendor.ok("/user/refresh.json", &text("user_refresh_request.form")).await;
     let info = vendor.ok("/user/info.json", "userId=user_alice").await;
-    assert_same_shape(&info, &json("user_info_response.json"), "info");
     assert_eq!(info["userName"], "Alice L");
+    assert_eq!(info["userPortrait"], "https://cdn.example.test/a2.png");
     assert_eq!(info["createTime"], "2026-11-19 10:15:30");
-    vendor.ok("/user/token/expire.json", &text("user_token_expire_request.form")).await;
 
     vendor.ok("/user/block.json", &text("user_block_request.form")).await;
     let blocked = vendor.ok("/user/block/query.json", "").await;
@@ -58,10 +59,37 @@ async fn user_calls() {
 
     let answer = vendor.ok("/user/deactivate.json", "userId=user_mallory").await;
     assert_same_shape(&answer, &json("user_deactivate_response.json"), "deactivate");
+    assert_eq!(answer["code"], json("user_deactivate_response.json")["code"]);
 }
 
 #[tokio::test]
-async fn group_calls() {
+pub(crate) async fn profiles() {
+    // 2026-11-01 09:30:00 in Beijing.
+    let vendor = Vendor::with(|builder| builder.time(Time::manual(1_793_496_600_000))).await;
+    vendor.ok("/user/getToken.json", &text("get_token_request.form")).await;
+    assert_eq!(vendor.ok("/user/info.json", "userId=user_alice").await, json("user_info_response.json"));
+}
+
+#[tokio::test]
+pub(crate) async fn token_expiry() {
+    let vendor = Vendor::start().await;
+    let token = async |user: &str| {
+        let answer = vendor.ok("/user/getToken.json", &format!("userId={user}")).await;
+        answer["token"].as_str().unwrap().to_owned()
+    };
+    let logs_in = |user: &str, token: &str| vendor.emulator.user(user).login_with_token(token, "iOS").is_ok();
+    let (alice, bob) = (token("user_alice").await, token("user_bob").await);
+    // Those issued in this very millisecond stay.
+    vendor.ok("/user/token/expire.json", &text("user_token_expire_request.form")).await;
+    assert!(logs_in("user_alice", &alice) && logs_in("user_bob", &bob));
+    let later = text("user_token_expire_request.form").replace("1795054530123", "1795054530124");
+    assert_ne!(later, text("user_token_expire_request.form"));
+    vendor.ok("/user/token/expire.json", &later).await;
+    assert!(!logs_in("user_alice", &alice) && !logs_in("user_bob", &bob));
+}
+
+#[tokio::test]
+pub(crate) async fn group_calls() {
     let vendor = Vendor::start().await;
     vendor.ok("/group/create.json", &text("group_create_request.form")).await;
     let members = vendor.ok("/group/user/query.json", "groupId=group_team").await;
@@ -71,11 +99,20 @@ async fn group_calls() {
     assert_eq!(groups, json("user_group_query_response.json"));
     vendor.ok("/group/sync.json", &text("group_sync_request.form")).await;
     let groups = vendor.ok("/user/group/query.json", "userId=user_alice").await;
-    assert_eq!(groups["groups"].as_array().unwrap().len(), 2);
+    let mut groups: Vec<(&str, &str)> = groups["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| (group["id"].as_str().unwrap(), group["name"].as_str().unwrap()))
+        .collect();
+    groups.sort_unstable();
+    assert_eq!(groups, [("group_ops", "Ops"), ("group_team", "Team")]);
 
+    // Ten minutes before the time in the answer.
+    vendor.at(1_795_054_800_000);
     vendor.ok("/group/user/gag/add.json", &text("group_gag_add_request.form")).await;
     let gagged = vendor.ok("/group/user/gag/list.json", "groupId=group_team").await;
-    assert_same_shape(&gagged, &json("group_gag_list_response.json"), "gag list");
+    assert_eq!(gagged, json("group_gag_list_response.json"));
     vendor.ok("/group/ban/add.json", "groupId=group_team").await;
     let banned = vendor.ok("/group/ban/query.json", "groupId=group_team").await;
     assert_eq!(banned, json("group_ban_query_response.json"));
@@ -88,16 +125,21 @@ async fn group_calls() {
 }
 
 #[tokio::test]
-async fn chatroom_and_conversation_calls() {
+pub(crate) async fn chatroom_and_conversation_calls() {
     let vendor = Vendor::start().await;
     vendor.ok("/chatroom/create_new.json", &text("chatroom_create_new_request.form")).await;
     for user in ["user_alice", "user_bob", "user_carol"] {
         vendor.emulator.user(user).join_room("room_42").unwrap();
     }
     assert_eq!(vendor.ok("/chatroom/get.json", "chatroomId=room_42").await, json("chatroom_get_response.json"));
-    vendor.ok("/chatroom/entry/set.json", &text("chatroom_entry_set_request.form")).await;
-    let entries = vendor.ok("/chatroom/entry/query.json", "chatroomId=room_42&keys=host").await;
-    assert_same_shape(&entries, &json("chatroom_entry_query_response.json"), "entries");
+    // 2026-11-19 10:00:05 in Beijing.
+    let earlier = Vendor::with(|builder| builder.time(Time::manual(1_795_053_605_000))).await;
+    let bare = text("chatroom_create_new_request.form").split("&entryOwnerId").next().unwrap().to_owned();
+    earlier.ok("/chatroom/create_new.json", &bare).await;
+    earlier.emulator.user("user_alice").join_room("room_42").unwrap();
+    earlier.ok("/chatroom/entry/set.json", &text("chatroom_entry_set_request.form")).await;
+    let entries = earlier.ok("/chatroom/entry/query.json", "chatroomId=room_42&keys=host").await;
+    assert_eq!(entries, json("chatroom_entry_query_response.json"));
     let members = vendor.ok("/chatroom/user/query.json", "chatroomId=room_42&count=2&order=1").await;
     assert_same_shape(&members, &json("chatroom_user_query_response.json"), "members");
     let exist = vendor.ok("/chatroom/users/exist.json", "chatroomId=room_42&userId=user_alice&userId=user_zed").await;
@@ -111,7 +153,7 @@ async fn chatroom_and_conversation_calls() {
 }
 
 #[tokio::test]
-async fn message_calls() {
+pub(crate) async fn message_calls() {
     let vendor = Vendor::start().await;
     let rows = [
         ("/message/private/publish.json", "rest_private_publish_request.form", "rest_private_publish_response.json"),
@@ -164,15 +206,83 @@ async fn message_calls() {
     for (path, request, response) in rows {
         documented(&vendor, path, request, response).await;
     }
-    let template =
-        vendor.emulator.ledger().messages().into_iter().find(|message| {
-            message.from == "user_system" && message.target == "user_carol" && message.kind == "direct"
-        });
-    assert_eq!(template.unwrap().body["content"], "Carol, your order A2 shipped");
+    let all = vendor.emulator.ledger().messages();
+    let said = |to: &str| {
+        let mut own = all.iter().filter(|message| message.from == "user_system" && message.target == to);
+        let message = own.find(|message| message.kind == "direct").unwrap();
+        (message.message_type.clone(), message.body["content"].clone())
+    };
+    assert_eq!(said("user_bob"), ("RC:TxtMsg".to_owned(), serde_json::json!("Bob, your order A1 shipped")));
+    assert_eq!(said("user_carol"), ("RC:TxtMsg".to_owned(), serde_json::json!("Carol, your order A2 shipped")));
+    let broadcast = all.iter().find(|message| message.body["content"] == "v2 is live").unwrap();
+    assert_eq!((broadcast.from.as_str(), broadcast.message_type.as_str()), ("user_system", "RC:TxtMsg"));
+    let recall =
+        all.iter().find(|message| message.message_type == "RC:RcCmd" && message.from == "user_system").unwrap();
+    let expected = serde_json::json!({
+        "messageUId": "D1U6-BGVG-006O-2O32", "conversationType": 6, "sentTime": 1_795_054_571_456_i64,
+        "isAdmin": 1, "isDelete": 1,
+    });
+    assert_eq!(*recall.body, expected);
+}
+
+/// The messages of the edit samples under the samples' own ids, then edited, cleaned and deleted as the samples say.
+#[tokio::test]
+pub(crate) async fn edits_and_deletions() {
+    let vendor = Vendor::start().await;
+    vendor.ok("/group/create.json", &text("group_create_request.form")).await;
+    let alice = vendor.emulator.user("user_alice");
+    let say = async |target: Target, uid: &str| {
+        alice.send(ClientMessage::text(target, "before").with_uid(uid)).await.unwrap();
+    };
+    let (private, group) = ("D1U6-B6SI-O124-3K1R", "D1U6-BEP6-022C-67T7");
+    say(Target::User("user_bob".to_owned()), private).await;
+    say(Target::Group("group_team".to_owned()), group).await;
+    vendor.ok("/message/private/modify.json", &text("rest_private_modify_request.form")).await;
+    vendor.ok("/message/group/modify.json", &text("rest_group_modify_request.form")).await;
+    let content = |uid: &str| {
+        let message = vendor.emulator.ledger().message(uid).unwrap();
+        (message.edits, message.body["content"].clone())
+    };
+    assert_eq!(content(private), (1, serde_json::json!("hello bob (edited)")));
+    assert_eq!(content(group), (1, serde_json::json!("standup in 10")));
+
+    let query = |from: &str, to: &str| {
+        serde_json::json!({
+            "userId": from, "targetId": to, "startTime": 1_795_054_000_000_i64, "endTime": 1_795_055_000_000_i64,
+            "includeStart": true,
+        })
+    };
+    let seen = async |from: &str, to: &str| {
+        let answer = vendor.ok_json("/v3/message/private/query.json", &query(from, to)).await;
+        answer["data"].as_array().map_or(0, Vec::len)
+    };
+    vendor.at(1_795_054_562_456);
+    say(Target::User("user_bob".to_owned()), "D1U6-BEP6-022C-0001").await;
+    vendor.at(1_795_054_562_457);
+    say(Target::User("user_bob".to_owned()), "D1U6-BEP6-022C-0002").await;
+    assert_eq!((seen("user_alice", "user_bob").await, seen("user_bob", "user_alice").await), (3, 3));
+    vendor.ok("/conversation/message/history/clean.json", &text("history_clean_request.form")).await;
+    assert_eq!(
+        (seen("user_alice", "user_bob").await, seen("user_bob", "user_alice").await),
+        (1, 3),
+        "her side, up to then"
+    );
+
+    let file = async |hour: &str| {
+        let answer = vendor.ok("/message/history.json", &format!("date={hour}")).await;
+        !answer["url"].as_str().unwrap().is_empty()
+    };
+    vendor.at(1_795_054_530_123 + 2 * 3_600_000);
+    say(Target::User("user_bob".to_owned()), "D1U6-BEP6-022C-0003").await;
+    vendor.at(1_795_054_530_123 + 30 * 3_600_000);
+    assert!(file("2026111910").await && file("2026111912").await);
+    vendor.ok("/message/history/delete.json", &text("history_delete_request.form")).await;
+    vendor.at(1_795_054_530_123 + 31 * 3_600_000);
+    assert!(!file("2026111910").await && file("2026111912").await);
 }
 
 #[tokio::test]
-async fn expansion_and_ultra_group_reads() {
+pub(crate) async fn expansion_and_ultra_group_reads() {
     let vendor = Vendor::start().await;
     let alice = vendor.emulator.user("user_alice");
     let uid = "D1U6-B6SI-O124-3K1R";

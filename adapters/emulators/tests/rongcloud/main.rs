@@ -7,6 +7,9 @@ mod callbacks;
 mod captures;
 mod chatrooms;
 mod fixtures;
+mod flipped;
+#[path = "../common/flips.rs"]
+mod flips;
 mod history;
 mod limits;
 mod support;

@@ -1,6 +1,6 @@
 //! A signing client, a callback receiver and the fixtures.
 
-use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -25,8 +25,7 @@ pub(crate) const MOMENT: i64 = 1_795_054_530_123;
 
 /// A fixture's bytes.
 pub(crate) fn fixture(name: &str) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/rongcloud").join(name);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    crate::flips::read("rongcloud", name)
 }
 
 /// A text fixture.

@@ -1,0 +1,31 @@
+//! A flipped value in any fixture that only the emulator has fails a test of its behaviour.
+
+use std::collections::BTreeSet;
+
+use crate::flips::{Flow, own_fixtures, unnoticed};
+
+const FLOWS: &[Flow] = &[
+    ("user_calls", crate::fixtures::user_calls),
+    ("profiles", crate::fixtures::profiles),
+    ("token_expiry", crate::fixtures::token_expiry),
+    ("group_calls", crate::fixtures::group_calls),
+    ("chatroom_and_conversation_calls", crate::fixtures::chatroom_and_conversation_calls),
+    ("message_calls", crate::fixtures::message_calls),
+    ("edits_and_deletions", crate::fixtures::edits_and_deletions),
+    ("expansion_and_ultra_group_reads", crate::fixtures::expansion_and_ultra_group_reads),
+    ("the_hook_decides_and_replaces", crate::callbacks::the_hook_decides_and_replaces),
+    ("a_pass_of_two_skips_the_word_filter", crate::callbacks::a_pass_of_two_skips_the_word_filter),
+    ("private_messages", crate::captures::private_messages),
+    ("recalls_tags_and_log_files", crate::captures::recalls_tags_and_log_files),
+];
+
+/// What the emulator takes and does nothing with, or makes up itself.
+const EXCEPTIONS: &[&str] = &[];
+
+#[test]
+fn a_flipped_value_of_a_fixture_is_noticed() {
+    let left = unnoticed("rongcloud", &own_fixtures("rongcloud"), FLOWS);
+    let expected: BTreeSet<String> = EXCEPTIONS.iter().map(|&value| value.to_owned()).collect();
+    let (more, fewer): (Vec<_>, Vec<_>) = (left.difference(&expected).collect(), expected.difference(&left).collect());
+    assert!(more.is_empty() && fewer.is_empty(), "unnoticed: {more:#?}\nnoticed after all: {fewer:#?}");
+}
