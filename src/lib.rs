@@ -63,6 +63,7 @@ pub use self::history::Tier;
 pub use self::hub::{Delivery, Subscription};
 pub use self::sending::{Outgoing, To};
 pub use self::switchboard::{
-    Builder, DeadLetter, DeadLetterFilter, DeadLetterPage, HistorySpan, LettersDone, ProviderPlan, ProviderView,
-    PulledPart, RefusedLetter, Subscriber, Switchboard, Tenant, Trace,
+    Builder, ConversationAppCoverage, ConversationCoverage, ConversationHole, DeadLetter, DeadLetterFilter,
+    DeadLetterPage, HistorySpan, IncompleteConversation, LettersDone, ProviderPlan, ProviderView, PulledPart,
+    RefusedLetter, Subscriber, Switchboard, Tenant, Trace,
 };

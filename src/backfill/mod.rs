@@ -11,6 +11,7 @@
 //! This module knows no vendor and no SQL.
 
 mod config;
+mod letters;
 mod plan;
 mod progress;
 mod runner;

@@ -134,8 +134,8 @@ impl Runner {
         if report.hours.iter().any(|one| one.state == CoverageState::Suspect && unreachable(&one.reason)) {
             return self.failed(job, at, Error::new(ErrorKind::Unavailable, "the file could not be fetched")).await;
         }
-        let pulled =
-            Pulled { fresh: report.repaired, history: report.hours.iter().map(|one| one.history).sum(), whole: true };
+        let history = report.hours.iter().map(|one| one.history).sum();
+        let pulled = Pulled { fresh: report.repaired, history, whole: true, ..Pulled::default() };
         let lines: u64 = report.hours.iter().map(|one| one.lines).sum();
         job.pages += u64::from(!report.hours.is_empty());
         job.messages += lines;
@@ -253,6 +253,7 @@ impl Runner {
             if for_good || at.item.attempts > self.config.max_retries {
                 job.failed += 1;
                 self.telling.gave_up(&job, &at.item);
+                self.bury(&job, &at.item, &error).await?;
                 return self.over(job, at, outcome::FAILED).await;
             }
         }

@@ -291,6 +291,7 @@ mod tests {
             since: Timestamp(since),
             until: Timestamp(until),
             cause: String::new(),
+            sent_again: 0,
             queried: 0,
             repaired: 0,
             closed_at: None,

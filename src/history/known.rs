@@ -129,6 +129,7 @@ mod tests {
             runs: Vec::new(),
             journalled: 0,
             repaired: 0,
+            reading: None,
             looks: 1,
             looked_at: at(looked_at),
             next_look: None,

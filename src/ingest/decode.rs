@@ -8,8 +8,8 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use switchboard_contract::storage::QuarantineReason;
 use switchboard_contract::{
-    CallbackCodec, Clock, Clues, EventKey, Inbound, InboundData, InboundPlace, KeyClass, RawCallback, TenantId, Timestamp,
-    Unrecognised, VerifiedCallback,
+    CallbackCodec, Clock, Clues, EventKey, Inbound, InboundData, InboundPlace, KeyClass, RawCallback, TenantId,
+    Timestamp, Unrecognised, VerifiedCallback,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;

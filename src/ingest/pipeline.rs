@@ -7,7 +7,7 @@ use serde_json::json;
 use switchboard_contract::storage::{
     Appended, Commit, Committed, InboxMark, LegGuard, QuarantineReason, Quarantined, Store,
 };
-use switchboard_contract::{Clock, Error, ErrorKind, Origin, Result, TenantId, Timestamp, Topic};
+use switchboard_contract::{Clock, Error, ErrorKind, Result, TenantId, Timestamp, Topic};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

@@ -225,6 +225,7 @@ mod tests {
             since: at(since),
             until: at(until),
             cause: "restart".to_owned(),
+            sent_again: 0,
             queried: 0,
             repaired: 0,
             closed_at: None,

@@ -163,6 +163,7 @@ impl Builder {
             (SetbackKind::Recall, sending.redriver()),
             (SetbackKind::Query, catchup.redriver()),
             (SetbackKind::File, reconciler.redriver()),
+            (SetbackKind::Job, backfill.redriver()),
         ]
         .into_iter()
         .collect();

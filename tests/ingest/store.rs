@@ -137,6 +137,11 @@ delegate! { CoverageLedger {
     fn put_hour(tenant: &TenantId, app: &App, hour: &HourCoverage) -> Result<()>;
     fn hours(tenant: &TenantId, app: &App, from: Timestamp, until: Timestamp) -> Result<Vec<HourCoverage>>;
     fn known(tenant: &TenantId, app: &App, keys: &[EventKey]) -> Result<Vec<Option<Position>>>;
+    fn known_run(
+        tenant: &TenantId, app: &App, class: KeyClass, keys: &[&str]
+    ) -> Result<Option<PositionRun>>;
+    fn filed_since(tenant: &TenantId, app: &App, shard: Shard, after: Position) -> Result<u64>;
+    fn repaired_in_all(tenant: &TenantId, app: &App) -> Result<u64>;
     fn messages_at(
         tenant: &TenantId, app: &App, shard: Shard, runs: &[PositionRun], since: Timestamp, until: Timestamp
     ) -> Result<u64>;
@@ -167,6 +172,30 @@ delegate! { RepairWindows {
     fn served(app: &App) -> Result<Vec<(TenantId, Timestamp)>>;
     fn put_window(tenant: &TenantId, app: &App, window: &RepairWindow) -> Result<u64>;
     fn windows(tenant: &TenantId, app: &App, open: bool, limit: usize) -> Result<Vec<RepairWindow>>;
+} }
+
+delegate! { Backfills {
+    fn put_backfill(tenant: &TenantId, job: &BackfillJob, item: Option<&BackfillItem>) -> Result<()>;
+    fn plan_backfill(tenant: &TenantId, id: BackfillId, items: &[BackfillItem]) -> Result<()>;
+    fn planned_backfill(tenant: &TenantId, id: BackfillId) -> Result<(u64, u64)>;
+    fn backfill(tenant: &TenantId, id: BackfillId) -> Result<Option<BackfillJob>>;
+    fn backfills(tenant: &TenantId, open: bool, limit: usize) -> Result<Vec<BackfillJob>>;
+    fn next_backfill_item(tenant: &TenantId, id: BackfillId) -> Result<Option<BackfillItem>>;
+    fn ended_backfill_items(
+        tenant: &TenantId, id: BackfillId, outcome: &str, limit: usize
+    ) -> Result<Vec<BackfillItem>>;
+} }
+
+delegate! { Traffic {
+    fn put_traffic(tenant: &TenantId, app: &App, hour: &TrafficHour, keep: Timestamp) -> Result<()>;
+    fn traffic(tenant: &TenantId, app: &App, since: Timestamp) -> Result<Vec<TrafficHour>>;
+} }
+
+delegate! { Setbacks {
+    fn setbacks(tenant: &TenantId, filter: &SetbackFilter, after: u64, limit: usize) -> Result<Vec<Setback>>;
+    fn setback(tenant: &TenantId, kind: SetbackKind, key: &str) -> Result<Option<Setback>>;
+    fn due_setbacks(tenant: &TenantId, app: &App, kind: SetbackKind, limit: usize) -> Result<Vec<Setback>>;
+    fn setback_counts() -> Result<Vec<SetbackCount>>;
 } }
 
 delegate! { Store {

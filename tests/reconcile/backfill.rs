@@ -5,8 +5,9 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use switchboard::backfill::{BackfillAct, BackfillRequest, BackfillView, Total};
-use switchboard::{ConversationId, EventData};
-use switchboard_contract::storage::{BackfillScope, BackfillState};
+use switchboard::sending::RedriveRisk;
+use switchboard::{ConversationId, DeadLetterFilter, EventData};
+use switchboard_contract::storage::{BackfillScope, BackfillState, SetbackKind};
 use switchboard_contract::{BackfillId, Clock, ErrorKind, Origin, ProviderId, TenantId, Timestamp, Topic, UserId};
 use switchboard_emulators::Faults;
 use switchboard_emulators::common::RestFaults;
@@ -241,6 +242,19 @@ async fn an_outage_spends_no_tries_and_a_bad_page_only_its_own() {
     stage.drive(run.switchboard.backfill().idle()).await;
     let job = get(&run, id).await.job;
     assert_eq!((job.state, job.failed), (BackfillState::Done, 1), "{job:?}");
+
+    // What was given up is a dead letter, and a job of its own once somebody redrives it.
+    let tenant = run.switchboard.tenant("default");
+    let letters = tenant.dead_letters(&DeadLetterFilter::default(), None, 10).await.unwrap().letters;
+    let [letter] = letters.as_slice() else { panic!("{letters:?}") };
+    assert_eq!((letter.kind, letter.attempts), (SetbackKind::Job, 4));
+    assert_eq!(letter.conversation, Some(direct("ann", "bob")));
+    stage.huanxin().change_settings(|settings| settings.history.roaming.messages_field = "messages".to_owned());
+    tenant.redrive_dead_letter(&letter.id, RedriveRisk::None).await.unwrap();
+    assert!(tenant.dead_letters(&DeadLetterFilter::default(), None, 10).await.unwrap().letters.is_empty());
+    stage.drive(run.switchboard.backfill().idle()).await;
+    let newest = run.switchboard.backfill().list(&TenantId::default(), false, 1).await.unwrap().remove(0).job;
+    assert_eq!((newest.state, newest.failed, newest.messages), (BackfillState::Done, 0, 200), "{newest:?}");
     run.stop().await;
 }
 

@@ -21,7 +21,7 @@ async fn vendor() -> HuanxinEmulator {
     let vendor = builder.settings(settings).seed(1).start().await.unwrap();
     for number in 0..MESSAGES {
         let (from, to) = if number % 2 == 0 { ("ann", "bob") } else { ("bob", "ann") };
-        vendor.user(from).send_text(Target::User(to.to_owned()), format!("number {number}")).await.unwrap();
+        vendor.user(from).send_text(Target::User(to.to_owned()), &format!("number {number}")).await.unwrap();
     }
     vendor
 }

@@ -260,12 +260,6 @@ impl Stage {
         emulator.user(user)
     }
 
-    /// Huanxin's emulator.
-    pub(crate) fn huanxin(&self) -> &HuanxinEmulator {
-        let Emulator::Huanxin(emulator) = &self.emulator else { panic!("another vendor") };
-        emulator
-    }
-
     /// Removes the rows of messages as somebody with the database's own shell would.
     pub(crate) async fn remove_rows(&self, ids: &[String]) {
         use sqlx::ConnectOptions as _;

@@ -56,7 +56,8 @@ async fn d1_a_message_at_a_bound_is_in_one_tier_in_beijing_and_in_utc() {
         stage.advance((now - HOUR).since(stage.clock.now()));
         let run = stage.run().await;
         let tenant = run.switchboard.tenant(TenantId::default());
-        let pull = tenant.pull_history(&conversation(), HistorySpan::default(), None);
+        let ours = conversation();
+        let pull = tenant.pull_history(&ours, HistorySpan::default(), None);
         let brought: u64 = stage.drive(pull).await.unwrap().iter().map(|part| part.history).sum();
         assert_eq!(brought, 6, "{shift:?}");
         stage.advance(now.since(stage.clock.now()));

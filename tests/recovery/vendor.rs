@@ -62,6 +62,7 @@ impl Vendor {
                 mentions: Vec::new(),
             }),
             mark: None,
+            clues: Clues::default(),
             raw: Bytes::new(),
         };
         state.said.push(item.clone());
@@ -72,13 +73,9 @@ impl Vendor {
         self.state.lock().down = down;
     }
 
-    pub(crate) fn set_ill(&self, peer: &str, ill: bool) {
-        let mut state = self.state.lock();
-        if ill {
-            state.ill.insert(peer.to_owned())
-        } else {
-            state.ill.remove(peer)
-        };
+    /// The next so many queries of `peer` fail by their own fault.
+    pub(crate) fn set_ill(&self, peer: &str, queries: usize) {
+        self.state.lock().ill.insert(peer.to_owned(), queries);
     }
 
     pub(crate) fn set_refuses(&self, refuses: bool) {

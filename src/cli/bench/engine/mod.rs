@@ -4,7 +4,7 @@ pub(super) mod acking;
 pub(super) mod append;
 pub(super) mod fanout;
 pub(super) mod gate;
-pub(super) mod repair;
 pub(super) mod history;
+pub(super) mod repair;
 pub(super) mod replay;
 pub(super) mod serve;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use switchboard_contract::storage::{BackfillScope, BackfillState};
 use switchboard_contract::{
-    App, Body, Clock, ConversationId, ConversationKind, Error, EventKey, Ext, GroupNaming, Inbound, InboundData,
+    App, Body, Clock, Clues, ConversationId, ConversationKind, Error, EventKey, Ext, GroupNaming, Inbound, InboundData,
     InboundMessage, InboundPlace, Messaging, MessagingLimits, Naming, OutboundMessage, Provider, ProviderId, Quota,
     RecallRequest, Result, Roaming, RoamingLimits, RoamingPage, RoamingQuery, SentTo, Spelling, TenantId, Timestamp,
     UserId, VendorMessageId,
@@ -132,6 +132,7 @@ impl Archive {
                 mentions: Vec::new(),
             }),
             mark: None,
+            clues: Clues::default(),
             raw: self.raw.clone(),
         }
     }
