@@ -26,6 +26,7 @@ pub(crate) struct Identity {
     pub(crate) org: String,
     pub(crate) app: String,
     pub(crate) uuid: String,
+    pub(crate) deploy_name: String,
     pub(crate) client_id: String,
     pub(crate) client_secret: String,
 }

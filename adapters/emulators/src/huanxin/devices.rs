@@ -8,6 +8,9 @@ use super::events::GroupRef;
 use super::model::{Device, Group, User};
 use crate::common::Domains;
 
+/// The presence of a device that has gone.
+const OFFLINE: &str = "0";
+
 impl App {
     pub(crate) fn resource_of(&self, user: &str) -> String {
         let data = self.data.lock();
@@ -43,13 +46,17 @@ impl App {
         let mut data = self.data.lock();
         let Some(user) = data.users.get_mut(user) else { return Vec::new() };
         user.last_seen_ms = now_ms;
-        let (gone, kept) = std::mem::take(&mut user.devices)
+        let (gone, kept): (Vec<Device>, Vec<Device>) = std::mem::take(&mut user.devices)
             .into_iter()
             .partition(|device| resource.is_none_or(|resource| device.resource == resource));
         user.devices = kept;
+        for device in &gone {
+            if user.devices.iter().all(|kept| kept.os != device.os) {
+                user.presence.insert(device.os.clone(), OFFLINE.to_owned());
+            }
+        }
         let name = user.name.clone();
         drop(data);
-        let gone: Vec<Device> = gone;
         let mut links = self.links.lock();
         gone.iter().for_each(|device| links.end(&name, &device.resource));
         drop(links);

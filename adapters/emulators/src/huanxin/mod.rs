@@ -49,7 +49,7 @@ use async_trait::async_trait;
 use axum::Router;
 use serde_json::Value;
 
-pub use endusers::{EndUser, Outgoing, Received, Target};
+pub use endusers::{EndUser, LoginDevice, Outgoing, Received, Target};
 pub use model::{ChatType, EventFamily};
 pub use rules::{CallbackRule, FailurePolicy, PayloadForm, PreSendRule};
 pub use settings::{
@@ -67,6 +67,8 @@ pub struct HuanxinBuilder {
     app_key: String,
     client_id: String,
     client_secret: String,
+    application: Option<String>,
+    deploy_name: String,
     seed: u64,
     faults: Faults,
     time: Time,
@@ -102,6 +104,20 @@ impl HuanxinBuilder {
         self.app_key = app_key.into();
         self.client_id = client_id.into();
         self.client_secret = client_secret.into();
+        self
+    }
+
+    /// The app's UUID, which most answers name. Without it, one drawn at the start.
+    #[must_use]
+    pub fn application(mut self, uuid: impl Into<String>) -> Self {
+        self.application = Some(uuid.into());
+        self
+    }
+
+    /// What host discovery calls this deployment.
+    #[must_use]
+    pub fn deploy_name(mut self, name: impl Into<String>) -> Self {
+        self.deploy_name = name.into();
         self
     }
 
@@ -175,7 +191,8 @@ impl HuanxinBuilder {
         let id = Identity {
             org: org.to_owned(),
             app: name.to_owned(),
-            uuid: uuid::Uuid::new_v4().to_string(),
+            uuid: self.application.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+            deploy_name: self.deploy_name,
             client_id: self.client_id,
             client_secret: self.client_secret,
         };
@@ -232,6 +249,8 @@ impl HuanxinEmulator {
             app_key: "emulator#demo".to_owned(),
             client_id: "emulator-client".to_owned(),
             client_secret: "emulator-secret".to_owned(),
+            application: None,
+            deploy_name: "emulator".to_owned(),
             seed: 1,
             faults: Faults::default(),
             time: Time::system(),

@@ -113,6 +113,7 @@ pub(crate) struct User {
     pub(crate) inbox: Vec<u64>,
     pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) mutes: GlobalMute,
+    /// The last status of each kind of device, where it is not simply online.
     pub(crate) presence: BTreeMap<String, String>,
     pub(crate) presence_ext: String,
     pub(crate) watching: BTreeMap<String, i64>,
@@ -143,6 +144,8 @@ impl GlobalMute {
 #[derive(Clone, Debug)]
 pub(crate) struct Device {
     pub(crate) resource: String,
+    pub(crate) uuid: String,
+    pub(crate) name: String,
     pub(crate) os: String,
     pub(crate) ip: String,
     pub(crate) version: String,

@@ -40,7 +40,7 @@ pub(super) async fn hosts(State(app): State<Arc<App>>, headers: HeaderMap) -> Re
         })
         .collect();
     Json(json!({
-        "deploy_name": "emulator", "file_version": "1",
+        "deploy_name": app.id.deploy_name, "file_version": "1",
         "rest": { "hosts": hosts }, "msync-wx": { "hosts": hosts },
     }))
     .into_response()

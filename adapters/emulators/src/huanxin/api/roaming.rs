@@ -15,7 +15,7 @@ use super::super::app::App;
 use super::super::data::Data;
 use super::super::error::ApiError;
 use super::super::model::{ChatType, Message};
-use super::super::msync::encoded;
+use super::super::msync::{DIRECT_DOMAIN, GROUP_DOMAIN, encoded};
 use super::Answer;
 use super::request::{AppOnly, Call, Caller, Fields};
 
@@ -160,28 +160,36 @@ async fn client_query(call: Call, caller: Caller, Path(owner): Path<String>, fie
     let owner = call.app.fold(&owner);
     caller.speaks_for(&owner)?;
     let (peer, domain) = fields.text("queue").and_then(|queue| queue.split_once('@')).ok_or_else(ApiError::body)?;
-    let kind = if domain.starts_with("conference.") { ChatType::GroupChat } else { ChatType::Chat };
+    let kind = match domain {
+        GROUP_DOMAIN => ChatType::GroupChat,
+        DIRECT_DOMAIN => ChatType::Chat,
+        _ => return Err(ApiError::body()),
+    };
     let key = Data::conversation(kind, &owner, &call.app.fold(peer));
     let limit = fields.number("pull_number").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(20).clamp(1, 50);
+    let ascending = fields.flag("is_positive").unwrap_or(false);
+    // -1 is the newest or the oldest; nothing comes behind an id that nothing has.
     let start = fields.number("start").and_then(|start| u64::try_from(start).ok());
-    let after = start.and_then(|start| {
+    let after = start.map(|start| {
         let data = call.app.data.lock();
-        data.by_id.get(&start).map(|index| (data.messages[*index].time_ms, start))
+        let place = data.by_id.get(&start).map(|index| (data.messages[*index].time_ms, start));
+        place.unwrap_or(if ascending { (i64::MAX, u64::MAX) } else { (i64::MIN, 0) })
     });
     let moment = |name: &str, default: i64| fields.number(name).unwrap_or(default);
     let page = Page {
         user: &owner,
         key: &key,
-        ascending: fields.flag("is_positive").unwrap_or(false),
+        ascending,
         after,
         limit,
         range: moment("startTime", 0)..=moment("endTime", i64::MAX),
     };
     let app_key = &call.app.app_key;
-    let (messages, next) = page.read(&call.app, |message| json!({ "msg": encoded(app_key, message) }));
-    let data = json!({
-        "is_last": next.is_none(), "next_key": next.map_or_else(String::new, |(_, id)| id.to_string()), "msgs": messages,
-    });
+    let (messages, next) = page.read(&call.app, |message| (message.id, json!({ "msg": encoded(app_key, message) })));
+    // The last page has a key too.
+    let next_key = messages.last().map_or_else(String::new, |(id, _)| id.to_string());
+    let messages: Vec<Value> = messages.into_iter().map(|(_, message)| message).collect();
+    let data = json!({ "is_last": next.is_none(), "next_key": next_key, "msgs": messages });
     Ok(call.brief(json!({ "data": data })))
 }
 
@@ -204,7 +212,7 @@ async fn client_conversations(call: Call, caller: Caller, Path(owner): Path<Stri
         .map(|message| {
             let group = message.kind != ChatType::Chat;
             let peer = if group || message.from == owner { &message.to } else { &message.from };
-            let domain = if group { "conference.easemob.com" } else { "easemob.com" };
+            let domain = if group { GROUP_DOMAIN } else { DIRECT_DOMAIN };
             json!({
                 "channel_id": format!("{}_{peer}@{domain}", call.app.app_key), "unread_num": 0,
                 "lastMessage": encoded(&call.app.app_key, message),

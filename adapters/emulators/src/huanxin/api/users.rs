@@ -262,7 +262,7 @@ async fn disconnect_one(call: Call, _: AppOnly, Path((user, resource)): Path<(St
 async fn resources(call: Call, _: AppOnly, Path(user): Path<String>) -> Answer {
     let data = call.app.with_user(&user, |user| {
         let entry = |device: &super::super::model::Device| {
-            json!({ "res": device.resource, "device_uuid": device.resource, "device_name": device.os })
+            json!({ "res": device.resource, "device_uuid": device.uuid, "device_name": device.name })
         };
         user.devices.iter().map(entry).collect::<Vec<_>>()
     })?;

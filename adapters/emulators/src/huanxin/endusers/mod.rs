@@ -63,6 +63,33 @@ impl Outgoing {
     }
 }
 
+/// The device of a login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginDevice {
+    /// Its system: `android`, `ios`, `web`, …
+    pub os: String,
+    /// The resource it logs in under, unique among the user's devices.
+    pub resource: String,
+    /// Its own id.
+    pub uuid: String,
+    /// Its model, as people know it.
+    pub name: String,
+}
+
+impl LoginDevice {
+    /// A device of this system with ids of its own.
+    #[must_use]
+    pub fn new(os: &str) -> Self {
+        let (resource, uuid) = (uuid::Uuid::new_v4().simple().to_string(), uuid::Uuid::new_v4());
+        Self {
+            os: os.to_owned(),
+            resource: format!("{os}_{}", &resource[..12]),
+            uuid: uuid.to_string(),
+            name: os.to_owned(),
+        }
+    }
+}
+
 /// What an end user sees of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Received {
@@ -131,11 +158,21 @@ impl EndUser {
     /// # Errors
     /// When the user is unknown or banned.
     pub fn login(&self, os: &str) -> Result<String, ActionError> {
+        self.login_device(LoginDevice::new(os))
+    }
+
+    /// Logs this very device in, as [`EndUser::login`] does one of its own making.
+    ///
+    /// # Errors
+    /// When the user is unknown or banned.
+    pub fn login_device(&self, device: LoginDevice) -> Result<String, ActionError> {
         self.exist()?;
-        let id = uuid::Uuid::new_v4().simple().to_string();
+        let LoginDevice { os, resource, uuid, name } = device;
         let device = Device {
-            resource: format!("{os}_{}", &id[..12]),
-            os: os.to_owned(),
+            resource,
+            uuid,
+            name,
+            os: os.clone(),
             ip: "203.0.113.9:52710".to_owned(),
             version: "4.21.1".to_owned(),
         };
@@ -150,6 +187,7 @@ impl EndUser {
                 let Some(at) = user.devices.iter().position(|other| other.os == os) else { break };
                 replaced.push(user.devices.remove(at));
             }
+            user.presence.remove(&os);
             user.devices.push(device.clone());
             let (mut direct, group) =
                 (std::mem::take(&mut user.offline_direct), std::mem::take(&mut user.offline_group));

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use tokio::sync::mpsc;
 
 pub(crate) use link::connect;
-pub(crate) use roaming::encoded;
+pub(crate) use roaming::{DIRECT_DOMAIN, GROUP_DOMAIN, encoded};
 
 /// What a link is told.
 #[derive(Clone, Debug)]

@@ -8,8 +8,10 @@ use super::super::model::{ChatType, Message};
 use super::content::{from_body, from_ext};
 use super::wire::{self, Body, Jid, Meta};
 
-const DIRECT_DOMAIN: &str = "easemob.com";
-const GROUP_DOMAIN: &str = "conference.easemob.com";
+/// The domain of users' addresses.
+pub(crate) const DIRECT_DOMAIN: &str = "easemob.com";
+/// The domain of groups' and rooms' addresses.
+pub(crate) const GROUP_DOMAIN: &str = "conference.easemob.com";
 
 /// The name under which a user, group or room is addressed.
 pub(super) fn jid(app_key: &str, name: &str, group: bool) -> Jid {
