@@ -8,7 +8,7 @@ use switchboard_emulators::common::{CallbackFaults, DropReason, FaultAction, Fau
 use switchboard_emulators::huanxin::HuanxinSettings;
 
 use super::support::{
-    Receiver, Reply, SECRET, World, builder, fixture, same_shape, same_values, sample, text_to, wired, wired_with,
+    Receiver, Reply, SECRET, World, builder, same_shape, same_values, sample, text_to, wired, wired_with,
 };
 
 /// Sends one message to a user who is online, so that it brings exactly one event.
@@ -129,9 +129,10 @@ pub(crate) async fn the_paid_store_replays_what_was_dropped() {
     world.vendor.wait_idle().await;
     let first = receiver.drain().remove(0);
     let (_, info) = world.get("/callbacks/storage/info").await;
-    let mut expected = fixture("rest_callback_storage_info_response.json");
+    let name = "rest_callback_storage_info_response.json";
+    let mut expected = sample(name, &world.ids());
     let slots = expected.as_object_mut().unwrap().remove("data").unwrap();
-    same_values(&expected, &info, "info");
+    same_values(name, &expected, &info);
     same_shape(&slots, &info["data"], "info.data");
     // 18:40 UTC is 02:40 in Beijing.
     assert_eq!(info["data"], json!([{ "date": "202611210240", "size": 1, "retry": 0 }]));
@@ -140,7 +141,8 @@ pub(crate) async fn the_paid_store_replays_what_was_dropped() {
     let mut request = sample("rest_callback_storage_retry_request.json", &own);
     for path in ["/callbacks/storage/retry", "/callback/storage/retry"] {
         let (_, reply) = world.post(path, request.clone()).await;
-        same_values(&fixture("rest_callback_storage_retry_response.json"), &reply, "retry");
+        let name = "rest_callback_storage_retry_response.json";
+        same_values(name, &sample(name, &world.ids()), &reply);
         assert_eq!(reply["data"], "success");
         world.vendor.wait_idle().await;
         let replayed = elsewhere.drain();

@@ -3,13 +3,15 @@
 use std::io::Read;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use flate2::read::GzDecoder;
 use reqwest::Method;
 use serde_json::{Value, json};
 use switchboard_emulators::common::{Faults, HistoryFaults};
 use switchboard_emulators::huanxin::{EmptyHour, HuanxinSettings, Outgoing, Target, Zone};
 
-use super::support::{NOW, World, builder, fixture, fixture_text, same_shape, same_values, text_to};
+use super::support::{NOW, World, builder, fixture, fixture_text, same_shape, same_values, sample, text_to};
 
 const HOUR: u64 = 3_600;
 
@@ -259,7 +261,8 @@ pub(crate) async fn roaming_shows_what_its_user_may_see() {
     lin.send_text(Target::User("wei.chen".into()), "two").await.unwrap();
     let path = format!("/rest/message/roaming/chat/user/lin_qiao?userId=wei.chen&msgIdList={first}&isNotify=true");
     let (_, reply) = world.call(Method::DELETE, &path, None).await;
-    same_values(&fixture("rest_roaming_delete_response.json"), &reply, "delete");
+    let name = "rest_roaming_delete_response.json";
+    same_values(name, &fixture(name), &reply);
     let view = |user: &str, peer: &str| json!({ "username": user, "to": peer, "limit": 10, "order": "up" });
     assert_eq!(page(&world, view("lin_qiao", "wei.chen")).await.0, ["two"]);
     assert_eq!(page(&world, view("wei.chen", "lin_qiao")).await.0, ["one", "two"], "one-way");
@@ -272,18 +275,56 @@ pub(crate) async fn roaming_shows_what_its_user_may_see() {
     assert_eq!(gone.0, 404);
 }
 
+/// The protobuf of a roaming message, and its id; the id comes first.
+fn decoded(message: &Value) -> (u64, Vec<u8>) {
+    let bytes = STANDARD.decode(message["msg"].as_str().unwrap()).unwrap();
+    assert_eq!(bytes[0], 8, "field 1, a number");
+    let end = 1 + bytes[1..].iter().position(|byte| byte & 0x80 == 0).unwrap();
+    let id = bytes[1..=end].iter().rev().fold(0, |id, byte| id << 7 | u64::from(byte & 0x7f));
+    (id, bytes[end + 1..].to_vec())
+}
+
 #[tokio::test]
 pub(crate) async fn clients_roam_with_their_own_token() {
-    let world = world(Zone::Utc).await;
-    world.vendor.user("wei.chen").send_text(Target::User("lin_qiao".into()), "roamed line").await.unwrap();
+    let mut settings = HuanxinSettings::default();
+    settings.quotas.enabled = false;
+    // When the sample's message was sent.
+    let mut world = World::by(1_795_140_000_101, builder().settings(settings)).await;
+    let wei = world.vendor.user("wei.chen");
+    let sent = wei.send_text(Target::User("lin_qiao".into()), "roamed line").await.unwrap();
+    world.at(NOW).await;
     let (_, reply) = world.bare(Method::POST, "/token", Some(fixture("token_user_password_request.json"))).await;
     let token = reply["access_token"].as_str().unwrap();
-    let request = || Some(fixture("client_web_messageroaming_request.json"));
+    let request = || fixture("client_web_messageroaming_request.json");
     let path = "/users/lin_qiao/messageroaming";
-    let (status, reply) = world.send(Method::POST, path, request(), Some(token)).await;
-    assert_eq!(status, 200, "{reply}");
-    same_values(&fixture("client_web_messageroaming_response.json"), &reply, "messageroaming");
+    let roam = async |body: Value| {
+        let (status, reply) = world.send(Method::POST, path, Some(body), Some(token)).await;
+        assert_eq!(status, 200, "{reply}");
+        reply
+    };
+    let reply = roam(request()).await;
+    let name = "client_web_messageroaming_response.json";
+    let (mut expected, mut actual) = (sample(name, &world.ids()), reply.clone());
+    let (id, shown) = decoded(&actual["data"]["msgs"][0]);
+    let (_, sampled) = decoded(&expected["data"]["msgs"][0]);
+    assert_eq!((id.to_string(), shown), (sent, sampled));
+    for reply in [&mut expected, &mut actual] {
+        reply["data"].as_object_mut().unwrap().remove("msgs");
+    }
+    same_values(name, &expected, &actual);
     assert_eq!((&reply["data"]["is_last"], reply["data"]["msgs"].as_array().unwrap().len()), (&json!(true), 1));
-    let others = world.send(Method::POST, "/users/wei.chen/messageroaming", request(), Some(token)).await;
+
+    for n in 0..20 {
+        wei.send_text(Target::User("lin_qiao".into()), &format!("later {n:02}")).await.unwrap();
+    }
+    let reply = roam(request()).await;
+    let msgs = reply["data"]["msgs"].as_array().unwrap();
+    assert_eq!((&reply["data"]["is_last"], msgs.len()), (&json!(false), 20));
+    assert!(decoded(&msgs[0]).1.ends_with(b"later 19"), "the newest first");
+    let mut next = request();
+    next["start"] = reply["data"]["next_key"].clone();
+    let reply = roam(next).await;
+    assert_eq!((&reply["data"]["is_last"], decoded(&reply["data"]["msgs"][0]).0), (&json!(true), id));
+    let others = world.send(Method::POST, "/users/wei.chen/messageroaming", Some(request()), Some(token)).await;
     assert_eq!(others.0, 401, "a user reads his own view only");
 }
