@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    api::{Withdrawal, edit, withdraw},
+    api::{Withdrawal, edit, on_top, withdraw},
     app::App,
     callback::Operated,
     client_message::{ClientMessage, ClientRefusal, RecallOptions, Received, Sent, Target},
-    model::{ConversationKind, Message, Origin, Sensitivity},
+    model::{ConversationKind, Message, Origin, Push, Sensitivity},
     pre_send::{self, Question, Verdict},
     presence::Departure,
     quota::Quota,
@@ -52,6 +52,7 @@ impl EndUser {
             draft.origin = self.origin(core, os);
             target.channel().clone_into(&mut draft.bus_channel);
             draft.directed = directed;
+            draft.push = Some(Push { content: push_content.clone(), ..Push::default() });
             draft.expandable = expansion.is_some();
             draft.expansion = expansion.unwrap_or_default();
             let mut reserved = core.reserve(&draft, now_ms);
@@ -65,11 +66,9 @@ impl EndUser {
         if let Some(callbacks) = hook {
             let question = Question { draft: &draft, reserved: &reserved, push_content: &push_content };
             match pre_send::ask(&self.app, question, &callbacks).await {
-                Verdict::Deliver { replacement, skip_checks } => {
+                Verdict::Deliver { replaced, skip_checks } => {
                     filter = !skip_checks;
-                    if let Some(content) = replacement {
-                        draft.content = content;
-                    }
+                    replaced.apply(&mut draft);
                 }
                 Verdict::Reject { extra } => return Err(ClientRefusal::new(20_112, extra)),
             }
@@ -286,12 +285,20 @@ impl EndUser {
         core.messages.all().filter(|message| self.receives(&core, message)).map(received).collect()
     }
 
+    /// Whether the user's devices show a conversation above the others.
+    #[must_use]
+    pub fn is_on_top(&self, conversation: &Target) -> bool {
+        let core = self.app.core.lock();
+        let key = on_top(conversation.kind(), conversation.id(), conversation.channel());
+        core.conversation_options.get(&(self.id.clone(), key)).is_some_and(|top| *top != 0)
+    }
+
     fn receives(&self, core: &Core, message: &Message) -> bool {
         let id = self.id.as_str();
         let addressed = match message.kind {
-            ConversationKind::Private | ConversationKind::System | ConversationKind::CustomerService => {
-                message.target == id
-            }
+            // Broadcasts to the whole app name nobody.
+            ConversationKind::System => message.target == id || message.target.is_empty(),
+            ConversationKind::Private | ConversationKind::CustomerService => message.target == id,
             ConversationKind::Group => core.groups.get(&message.target).is_some_and(|group| group.members.contains(id)),
             ConversationKind::Chatroom => core
                 .rooms
@@ -321,6 +328,7 @@ fn received(message: &Message) -> Received {
         target: message.target.clone(),
         object_name: message.object_name.clone(),
         content: message.content.clone(),
+        push: message.push.clone(),
         time_ms: message.time_ms,
     }
 }

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use super::{model::ConversationKind, state::Reserved};
+use super::{
+    model::{ConversationKind, Push},
+    state::Reserved,
+};
 
 /// How a message is withdrawn.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -189,6 +192,8 @@ pub struct Received {
     pub object_name: String,
     /// Content as sent, or as last edited.
     pub content: String,
+    /// What was pushed to a user who was away; `None` when nothing was to be.
+    pub push: Option<Push>,
     /// Server time in Unix milliseconds.
     pub time_ms: i64,
 }

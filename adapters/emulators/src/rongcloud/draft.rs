@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     callback::{ChatroomStatus, OnlineStatus},
-    model::{ConversationKind, Origin, Sensitivity},
+    model::{ConversationKind, Origin, Push, Sensitivity},
     store::ConversationKey,
 };
 
@@ -32,6 +32,7 @@ pub(crate) struct Draft {
     pub(crate) bus_channel: String,
     pub(crate) object_name: String,
     pub(crate) content: String,
+    pub(crate) push: Option<Push>,
     pub(crate) origin: Origin,
     pub(crate) directed: Vec<String>,
     pub(crate) original_uid: Option<String>,
@@ -56,6 +57,7 @@ impl Draft {
             bus_channel: String::new(),
             object_name: String::new(),
             content: String::new(),
+            push: Some(Push::default()),
             origin: Origin::Server,
             directed: Vec::new(),
             original_uid: None,

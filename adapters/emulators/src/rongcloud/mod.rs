@@ -52,7 +52,7 @@ pub use callback_settings::{CallbackSettings, CallbackUrls, RoutingSettings, Sig
 pub use client::EndUser;
 pub use client_message::{ClientMessage, ClientRefusal, RecallOptions, Received, Sent, Target};
 pub use emulator::{RongCloudBuilder, RongCloudEmulator};
-pub use model::ConversationKind;
+pub use model::{ConversationKind, Push};
 pub use settings::{
     ChatroomSettings, DataCentre, LimitSettings, LogKeys, LogSettings, MessageSettings, QueryOrder, QuerySettings,
     QuotaSettings, RongCloudSettings, StrictSigning,

@@ -128,6 +128,17 @@ pub(crate) struct ExpansionValue {
     pub(crate) at_ms: i64,
 }
 
+/// What a recipient who is away is shown of a message.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Push {
+    /// The text; empty stands for the vendor's own of the message's type.
+    pub content: String,
+    /// What the app is handed with it.
+    pub data: String,
+    /// The app is woken without a notification (iOS).
+    pub silent: bool,
+}
+
 /// A message as accepted.
 #[derive(Clone)]
 pub(crate) struct Message {
@@ -139,6 +150,8 @@ pub(crate) struct Message {
     pub(crate) bus_channel: String,
     pub(crate) object_name: String,
     pub(crate) content: String,
+    /// `None` when it is not to be pushed.
+    pub(crate) push: Option<Push>,
     pub(crate) time_ms: i64,
     pub(crate) origin: Origin,
     pub(crate) sensitivity: Sensitivity,

@@ -9,7 +9,7 @@ use super::{
     app::App,
     callback_settings::CallbackSettings,
     form::FormWriter,
-    model::Origin,
+    model::{Origin, Push},
     state::{Draft, Reserved},
 };
 
@@ -24,10 +24,10 @@ pub(crate) struct Question<'a> {
 /// What becomes of the message.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It goes on, perhaps with other content, perhaps past the later checks.
+    /// It goes on, perhaps changed, perhaps past the later checks.
     Deliver {
-        /// New content.
-        replacement: Option<String>,
+        /// What the hook changes.
+        replaced: Replaced,
         /// No word filter.
         skip_checks: bool,
     },
@@ -39,7 +39,33 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    const UNANSWERED: Self = Self::Deliver { replacement: None, skip_checks: false };
+    const UNANSWERED: Self =
+        Self::Deliver { replaced: Replaced { content: None, push_content: None, push_off: None }, skip_checks: false };
+}
+
+/// What a hook that agrees wants changed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Replaced {
+    content: Option<String>,
+    push_content: Option<String>,
+    push_off: Option<bool>,
+}
+
+impl Replaced {
+    /// Changes the message.
+    pub(crate) fn apply(self, draft: &mut Draft) {
+        if let Some(content) = self.content {
+            draft.content = content;
+        }
+        match self.push_off {
+            Some(true) => draft.push = None,
+            Some(false) => draft.push = draft.push.take().or_else(|| Some(Push::default())),
+            None => {}
+        }
+        if let (Some(push), Some(content)) = (&mut draft.push, self.push_content) {
+            push.content = content;
+        }
+    }
 }
 
 /// Asks the hook.
@@ -96,23 +122,32 @@ struct Reply {
     #[serde(default)]
     replace_content: Option<String>,
     #[serde(default)]
+    replace_push_content: Option<String>,
+    #[serde(default)]
+    replace_disable_push: Option<bool>,
+    #[serde(default)]
     extra: Option<String>,
 }
 
 fn verdict(body: &[u8]) -> Verdict {
     let Ok(reply) = serde_json::from_slice::<Reply>(body) else { return Verdict::UNANSWERED };
     let pass = reply.pass.as_i64().or_else(|| reply.pass.as_str()?.parse().ok());
+    let replaced = Replaced {
+        content: reply.replace_content,
+        push_content: reply.replace_push_content,
+        push_off: reply.replace_disable_push,
+    };
     match pass {
         Some(0) => Verdict::Reject { extra: reply.extra.unwrap_or_default().chars().take(1024).collect() },
-        Some(2) => Verdict::Deliver { replacement: reply.replace_content, skip_checks: true },
-        Some(_) => Verdict::Deliver { replacement: reply.replace_content, skip_checks: false },
+        Some(2) => Verdict::Deliver { replaced, skip_checks: true },
+        Some(_) => Verdict::Deliver { replaced, skip_checks: false },
         None => Verdict::UNANSWERED,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Verdict, verdict};
+    use super::{Replaced, Verdict, verdict};
 
     macro_rules! fixture {
         ($name:literal) => {
@@ -122,13 +157,15 @@ mod tests {
 
     #[test]
     fn documented_replies_are_understood() {
-        let deliver = |replacement: Option<&str>, skip_checks| Verdict::Deliver {
-            replacement: replacement.map(str::to_owned),
-            skip_checks,
+        let deliver = |replaced, skip_checks| Verdict::Deliver { replaced, skip_checks };
+        assert!(verdict(fixture!("pass")) == deliver(Replaced::default(), false));
+        assert!(verdict(fixture!("pass_skip_other_checks")) == deliver(Replaced::default(), true));
+        let replaced = Replaced {
+            content: Some(r#"{"content":"is this **?"}"#.to_owned()),
+            push_content: Some("New message".to_owned()),
+            push_off: Some(false),
         };
-        assert!(verdict(fixture!("pass")) == deliver(None, false));
-        assert!(verdict(fixture!("pass_skip_other_checks")) == deliver(None, true));
-        assert!(verdict(fixture!("replace")) == deliver(Some(r#"{"content":"is this **?"}"#), false));
+        assert!(verdict(fixture!("replace")) == deliver(replaced, false));
         let reject = Verdict::Reject { extra: "blocked by policy 12".to_owned() };
         assert!(verdict(fixture!("reject")) == reject);
     }

@@ -50,7 +50,7 @@ pub(crate) struct Core {
     pub(crate) cleaned: HashMap<(String, ConversationKey), i64>,
     /// Per-user conversation options: (user, option name with its arguments) to a value.
     pub(crate) conversation_options: HashMap<(String, String), i64>,
-    /// First answers of publishes that carried `msgRandom`, with their time.
+    /// First answers of publishes that carried `msgRandom`, and edits that did, with their time.
     pub(crate) randoms: HashMap<String, (i64, Value)>,
     pub(crate) log: LogState,
     pub(crate) quotas: Quotas,
@@ -211,6 +211,7 @@ impl Core {
             bus_channel: draft.bus_channel,
             object_name: draft.object_name,
             content: draft.content,
+            push: draft.push,
             time_ms: at_ms,
             origin: draft.origin,
             sensitivity: draft.sensitivity,

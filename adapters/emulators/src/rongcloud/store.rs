@@ -154,6 +154,7 @@ mod tests {
             bus_channel: String::new(),
             object_name: "RC:TxtMsg".to_owned(),
             content: "{}".to_owned(),
+            push: None,
             time_ms,
             origin: Origin::Server,
             sensitivity: Sensitivity::None,

@@ -55,15 +55,19 @@ fn recall(call: &mut Call<'_>) -> Answer {
     let is_admin = call.params.flag("isAdmin", false)?;
     let is_delete = call.params.flag("isDelete", false)?;
     let sent_ms = call.params.integer("sentTime")?.unwrap_or_default();
+    let extra = call.params.text("extra");
     charge_broadcast(call, "broadcast_recall")?;
     mark_recalled(call, &uid);
-    let content = json!({
+    let mut content = json!({
         "messageUId": uid,
         "conversationType": ConversationKind::System.number(),
         "sentTime": sent_ms,
         "isAdmin": i64::from(is_admin),
         "isDelete": i64::from(is_delete),
     });
+    if let Some(extra) = extra {
+        content["extra"] = json!(extra);
+    }
     let mut draft = Draft::server(ConversationKind::System, &from, "").with_content("RC:RcCmd", &content.to_string());
     draft.unrouted = true;
     call.core.accept(draft, call.now_ms);

@@ -16,13 +16,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::form("/conversation/type/notification/get.json", kind_notification),
 ];
 
+const TOP: &str = "top";
 const LEVELS: [i64; 6] = [-1, 0, 1, 2, 4, 5];
 
-fn kind(call: &Call<'_>) -> Result<i64, Refusal> {
+fn kind(call: &Call<'_>) -> Result<ConversationKind, Refusal> {
     let number = call.params.integer_in("conversationType", 1..=10)?;
-    ConversationKind::from_number(number)
-        .map(ConversationKind::number)
-        .ok_or_else(|| Refusal::bad_parameter("conversationType is unknown"))
+    ConversationKind::from_number(number).ok_or_else(|| Refusal::bad_parameter("conversationType is unknown"))
 }
 
 fn level(call: &Call<'_>) -> Result<Option<i64>, Refusal> {
@@ -34,12 +33,21 @@ fn level(call: &Call<'_>) -> Result<Option<i64>, Refusal> {
 
 fn conversation(call: &Call<'_>, option: &str) -> Result<String, Refusal> {
     let channel = call.params.optional("busChannel", 20)?.unwrap_or_default();
-    Ok(format!("{option}/{}/{}/{channel}", kind(call)?, call.params.bounded("targetId", 64)?))
+    Ok(key(option, kind(call)?, &call.params.bounded("targetId", 64)?, &channel))
+}
+
+fn key(option: &str, kind: ConversationKind, target: &str, channel: &str) -> String {
+    format!("{option}/{}/{target}/{channel}", kind.number())
+}
+
+/// The option of standing above other conversations.
+pub(crate) fn on_top(kind: ConversationKind, target: &str, channel: &str) -> String {
+    key(TOP, kind, target, channel)
 }
 
 fn set_top(call: &mut Call<'_>) -> Answer {
     let user = call.params.bounded("userId", 64)?;
-    let key = conversation(call, "top")?;
+    let key = conversation(call, TOP)?;
     call.params.required("setTop")?;
     let top = call.params.flag("setTop", true)?;
     call.core.conversation_options.insert((user, key), top.into());
@@ -68,7 +76,7 @@ fn notification(call: &mut Call<'_>) -> Answer {
 
 fn set_kind_notification(call: &mut Call<'_>) -> Answer {
     let user = call.params.bounded("requestId", 64)?;
-    let key = format!("kind/{}", kind(call)?);
+    let key = format!("kind/{}", kind(call)?.number());
     let level = level(call)?.ok_or_else(|| Refusal::required("unpushLevel"))?;
     call.core.conversation_options.insert((user, key), level);
     done()
@@ -76,7 +84,7 @@ fn set_kind_notification(call: &mut Call<'_>) -> Answer {
 
 fn kind_notification(call: &mut Call<'_>) -> Answer {
     let user = call.params.bounded("requestId", 64)?;
-    let key = format!("kind/{}", kind(call)?);
+    let key = format!("kind/{}", kind(call)?.number());
     let level = call.core.conversation_options.get(&(user, key)).copied().unwrap_or_default();
     fields(json!({ "isMuted": level }))
 }

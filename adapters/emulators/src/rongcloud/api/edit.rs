@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Call, Endpoint};
+use super::{
+    Call, Endpoint,
+    publish::{DEFAULT_CHANNEL, RANDOM_MS},
+};
 use crate::rongcloud::{
     model::{ConversationKind, Message, Origin},
     reply::{Answer, Refusal, done, fields},
@@ -26,7 +29,8 @@ fn modify(call: &mut Call<'_>, kind: ConversationKind, place: &str) -> Answer {
     if content.len() > call.core.settings.limits.content_bytes {
         return Err(Refusal::too_long("content"));
     }
-    call.params.optional("objectName", 32)?;
+    let object_name = call.params.optional("objectName", 32)?;
+    let channel = call.params.optional("busChannel", 20)?;
     let message = call.core.messages.get(&uid).filter(|message| message.kind == kind && message.target == target);
     let Some(message) = message else {
         if call.core.settings.messages.known_only {
@@ -37,8 +41,26 @@ fn modify(call: &mut Call<'_>, kind: ConversationKind, place: &str) -> Answer {
     if message.from != from {
         return Err(Refusal::bad_parameter("message is of another sender"));
     }
+    // An edit gives new content; no page says that it may change the type, or where the message stands.
+    if object_name.is_some_and(|name| name != message.object_name) {
+        return Err(Refusal::bad_parameter("objectName is not the message's"));
+    }
+    if kind == ConversationKind::UltraGroup && channel.as_deref().unwrap_or(DEFAULT_CHANNEL) != message.bus_channel {
+        return Err(Refusal::bad_parameter("busChannel is not the message's"));
+    }
+    if kind == ConversationKind::UltraGroup && is_repeat(call, &uid) {
+        return done();
+    }
     edit(call.core, &uid, &content, Origin::Server, call.now_ms)?;
     done()
+}
+
+/// Whether this `msgRandom` edited this message within the last minute, as documented for ultra groups.
+fn is_repeat(call: &mut Call<'_>, uid: &str) -> bool {
+    let Some(random) = call.params.text("msgRandom") else { return false };
+    let now_ms = call.now_ms;
+    call.core.randoms.retain(|_, (at_ms, _)| now_ms - *at_ms <= RANDOM_MS);
+    call.core.randoms.insert(format!("edit/{uid}/{random}"), (now_ms, Value::Null)).is_some()
 }
 
 /// Replaces the content and announces the edit as a record of its own where the vendor does.

@@ -27,7 +27,8 @@ const PAGE: usize = 100;
 /// Checks who and where, charges the send quota, and finds the message.
 fn target<'a>(call: &'a mut Call<'_>) -> Result<&'a mut Message, Refusal> {
     let uid = call.params.bounded("msgUID", 64)?;
-    call.params.bounded("userId", 64)?;
+    let user = call.params.bounded("userId", 64)?;
+    call.params.flag("isSyncSender", false)?;
     let kind = match call.params.integer("conversationType")? {
         Some(1) => ConversationKind::Private,
         Some(3) => ConversationKind::Group,
@@ -35,9 +36,20 @@ fn target<'a>(call: &'a mut Call<'_>) -> Result<&'a mut Message, Refusal> {
         None => ConversationKind::UltraGroup,
     };
     let place = if kind == ConversationKind::UltraGroup { "groupId" } else { "targetId" };
-    call.params.bounded(place, 64)?;
+    let place = call.params.bounded(place, 64)?;
     charge_send(call, kind, 1)?;
-    let message = call.core.messages.get_mut(&uid).filter(|message| message.kind == kind);
+    // A private conversation is named by both its sides, in either order.
+    let there = |message: &&mut Message| {
+        message.kind == kind
+            && match kind {
+                ConversationKind::Private => {
+                    (message.target == place && message.from == user)
+                        || (message.target == user && message.from == place)
+                }
+                _ => message.target == place,
+            }
+    };
+    let message = call.core.messages.get_mut(&uid).filter(there);
     let message = message.ok_or_else(|| Refusal::bad_parameter("message does not exist"))?;
     if message.expandable { Ok(message) } else { Err(Refusal::bad_parameter("message is not expandable")) }
 }

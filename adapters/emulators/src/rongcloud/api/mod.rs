@@ -32,6 +32,7 @@ use super::{
 };
 use crate::common::HistoryFaults;
 
+pub(crate) use conversation::on_top;
 pub(crate) use edit::edit;
 pub(crate) use recall::{Withdrawal, withdraw};
 

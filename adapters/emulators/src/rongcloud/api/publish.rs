@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Call, Endpoint};
 use crate::rongcloud::{
-    model::ConversationKind,
+    model::{ConversationKind, Push},
     quota::Quota,
     reply::{Answer, Fields, Refusal, done, fields},
     state::Draft,
@@ -27,7 +27,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
 ];
 
 /// How long `msgRandom` is remembered.
-const RANDOM_MS: i64 = 60_000;
+pub(super) const RANDOM_MS: i64 = 60_000;
 /// The channel of an ultra group when none is named.
 pub(crate) const DEFAULT_CHANNEL: &str = "RCDefault";
 
@@ -39,7 +39,8 @@ pub(super) struct Outgoing {
     pub(super) content: String,
     persisted: bool,
     pub(super) include_sender: bool,
-    verify_blacklist: bool,
+    pub(super) verify_blacklist: bool,
+    pub(super) push: Option<Push>,
     bus_channel: String,
     expandable: bool,
     expansion: BTreeMap<String, String>,
@@ -59,10 +60,15 @@ impl Outgoing {
         if object_name.starts_with("RC:") && serde_json::from_str::<serde::de::IgnoredAny>(&content).is_err() {
             return Err(Refusal::bad_parameter("content is not JSON"));
         }
-        for flag in ["isCounted", "contentAvailable", "disablePush", "isMentioned", "disableUpdateLastMsg"] {
+        for flag in ["isCounted", "isMentioned", "disableUpdateLastMsg"] {
             params.flag(flag, false)?;
         }
         params.integer_or("count", 0, -1..=9999)?;
+        let push = Push {
+            content: params.text("pushContent").unwrap_or_default(),
+            data: params.text("pushData").unwrap_or_default(),
+            silent: params.flag("contentAvailable", false)?,
+        };
         let expandable = params.flag("expansion", false)?;
         let extra = params.json("extraContent")?;
         let expansion = extra.map_or_else(|| Ok(BTreeMap::new()), |extra| expansion_pairs(&extra, 100))?;
@@ -76,6 +82,7 @@ impl Outgoing {
             persisted: params.flag("isPersisted", true)?,
             include_sender: params.flag("isIncludeSender", false)?,
             verify_blacklist: params.flag("verifyBlacklist", false)?,
+            push: (!params.flag("disablePush", false)?).then_some(push),
             bus_channel: params.optional("busChannel", 20)?.unwrap_or_default(),
             expandable,
             expansion,
@@ -89,6 +96,7 @@ impl Outgoing {
             (draft.content, draft.sensitivity) = call.core.filter_words(&self.object_name, &self.content);
         }
         draft.persisted = self.persisted;
+        draft.push.clone_from(&self.push);
         draft.bus_channel.clone_from(&self.bus_channel);
         draft.expandable = self.expandable;
         draft.expansion.clone_from(&self.expansion);

@@ -33,17 +33,25 @@ fn send(call: &mut Call<'_>, kind: ConversationKind, max: usize) -> Answer {
     if values.len() != recipients.len() || !values.iter().all(Value::is_object) {
         return Err(Refusal::bad_parameter("values does not match toUserId"));
     }
-    for key in ["pushContent", "pushData"] {
-        let parallel = call.params.raw(key).and_then(Value::as_array);
-        if parallel.is_some_and(|list| list.len() != recipients.len()) {
-            return Err(Refusal::bad_parameter(format!("{key} does not match toUserId")));
+    let own = |key: &str| match call.params.raw(key).and_then(Value::as_array) {
+        Some(list) if list.len() != recipients.len() => {
+            Err(Refusal::bad_parameter(format!("{key} does not match toUserId")))
         }
-    }
+        Some(list) => Ok(list.iter().map(|text| text.as_str().unwrap_or_default().to_owned()).collect()),
+        None => Ok(vec![String::new(); recipients.len()]),
+    };
+    let pushes: Vec<(String, String)> = std::iter::zip(own("pushContent")?, own("pushData")?).collect();
     charge_send(call, kind, recipients.len())?;
     let mut uids = Vec::with_capacity(recipients.len());
-    for (recipient, values) in recipients.into_iter().zip(values) {
+    for ((recipient, values), (push_content, push_data)) in recipients.into_iter().zip(values).zip(pushes) {
+        if outgoing.verify_blacklist && call.core.has_blacklisted(&recipient, &outgoing.from) {
+            continue;
+        }
         let mut draft = outgoing.draft(call, kind, &recipient);
         draft.content = filled(&outgoing.content, values);
+        if let Some(push) = &mut draft.push {
+            (push.content, push.data) = (push_content, push_data);
+        }
         draft.sender_sees = kind == ConversationKind::System;
         draft.fan_out_copy = !uids.is_empty();
         let accepted = call.core.accept(draft, call.now_ms);
