@@ -6,7 +6,7 @@ use serde_json::json as value;
 use switchboard_emulators::{
     FaultAction, FaultStep, Faults, Time,
     common::DropReason,
-    rongcloud::{CallbackUrls, ClientMessage, Received, RongCloudSettings, SignatureStyle, Target},
+    rongcloud::{CallbackUrls, ClientMessage, Push, Received, RongCloudSettings, SignatureStyle, Target},
 };
 
 use crate::support::{Arrived, MOMENT, Reaction, Receiver, Vendor, json, sign, text};
@@ -322,6 +322,8 @@ pub(crate) async fn the_hook_decides_and_replaces() {
     let texts = ["passed", "is this **?", "hook broken", "hook confused"];
     let expected: Vec<String> = texts.map(|text| value!({ "content": text }).to_string()).to_vec();
     assert_eq!(contents(vendor.emulator.user("bob").inbox()), expected);
+    let replaced = vendor.emulator.user("bob").inbox().remove(1).push;
+    assert_eq!(replaced, Some(Push { content: "New message".to_owned(), ..Push::default() }));
     assert_eq!(vendor.emulator.ledger().messages().len(), 4);
     let publish = "fromUserId=a&toUserId=b&objectName=RC:TxtMsg&content={}";
     vendor.ok("/message/private/publish.json", publish).await;
@@ -348,6 +350,10 @@ pub(crate) async fn a_pass_of_two_skips_the_word_filter() {
     let alice = vendor.emulator.user("alice");
     alice.send(to_bob("bomb")).await.unwrap();
     assert_eq!(alice.send(to_bob("bomb")).await.unwrap_err().code, 21_501);
+    // What a hook writes is looked at like what the sender wrote.
+    vendor.ok("/sensitiveword/add.json", "word=is this").await;
+    hook.then(Reaction::Json(json("callback_pre_send_reply_replace.json")));
+    assert_eq!(alice.send(to_bob("harmless")).await.unwrap_err().code, 21_501);
 }
 
 #[tokio::test]

@@ -78,7 +78,9 @@ pub(crate) async fn private_messages() {
         }
     }
     answered(&vendor, "node_private_publish_template").await;
-    assert_eq!(vendor.emulator.ledger().messages().last().unwrap().body["content"], "x");
+    let message = vendor.emulator.user("user_bob").inbox().pop().unwrap();
+    assert_eq!((message.from.as_str(), message.object_name.as_str()), ("user_alice", "RC:TxtMsg"));
+    assert_eq!((message.content.as_str(), message.push.unwrap().content.as_str()), (r#"{"content":"x"}"#, "p"));
 }
 
 #[tokio::test]

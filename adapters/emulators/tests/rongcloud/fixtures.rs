@@ -1,7 +1,7 @@
 //! Documented requests are accepted and answers have the documented shape.
 
 use serde_json::Value;
-use switchboard_emulators::rongcloud::{ClientMessage, Target};
+use switchboard_emulators::rongcloud::{ClientMessage, Push, Target};
 
 use switchboard_emulators::Time;
 
@@ -48,9 +48,12 @@ pub(crate) async fn user_calls() {
     let list = vendor.ok("/user/blacklist/query.json", "userId=user_alice").await;
     assert_eq!(list, json("user_blacklist_query_response.json"));
 
+    let both = "userIds=user_alice&userIds=user_bob";
     vendor.ok_json("/user/tag/batch/set.json", &json("user_tag_batch_set_request.json")).await;
+    let tags = vendor.ok("/user/tags/get.json", both).await;
+    assert_eq!(tags["result"], serde_json::json!({ "user_alice": ["vip"], "user_bob": ["vip"] }));
     vendor.ok_json("/user/tag/set.json", &json("user_tag_set_request.json")).await;
-    let tags = vendor.ok("/user/tags/get.json", "userIds=user_alice&userIds=user_bob").await;
+    let tags = vendor.ok("/user/tags/get.json", both).await;
     assert_eq!(tags, json("user_tags_get_response.json"));
 
     vendor.ok("/user/blockPushPeriod/set.json", &text("user_block_push_period_set_request.form")).await;
@@ -149,7 +152,10 @@ pub(crate) async fn chatroom_and_conversation_calls() {
     let muted = "conversationType=3&requestId=user_alice&targetId=group_team";
     let answer = vendor.ok("/conversation/notification/get.json", muted).await;
     assert_eq!(answer, json("conversation_notification_get_response.json"));
+    let alice = vendor.emulator.user("user_alice");
+    assert!(!alice.is_on_top(&Target::User("user_bob".to_owned())));
     vendor.ok("/conversation/top/set.json", &text("conversation_top_set_request.form")).await;
+    assert!(alice.is_on_top(&Target::User("user_bob".to_owned())));
 }
 
 #[tokio::test]
@@ -225,6 +231,34 @@ pub(crate) async fn message_calls() {
     assert_eq!(*recall.body, expected);
 }
 
+/// What the recipients' devices show of a template and of a broadcast to the whole app.
+#[tokio::test]
+pub(crate) async fn templates_and_broadcasts_arrive() {
+    let vendor = Vendor::start().await;
+    vendor.ok("/user/blacklist/add.json", "userId=user_carol&blackUserId=user_system").await;
+    let template = json("rest_private_publish_template_request.json");
+    vendor.ok_json("/message/private/publish_template.json", &template).await;
+    let inbox = |user: &str| vendor.emulator.user(user).inbox();
+    let push = |content: &str| Some(Push { content: content.to_owned(), ..Push::default() });
+    // It does not ask about the blacklist.
+    for user in ["user_bob", "user_carol"] {
+        let pushed: Vec<_> = inbox(user).into_iter().map(|message| message.push).collect();
+        assert_eq!(pushed, [push("Order update")], "{user}");
+    }
+    let mut asking = template.clone();
+    (asking["verifyBlacklist"], asking["disablePush"]) = (1.into(), true.into());
+    vendor.ok_json("/message/private/publish_template.json", &asking).await;
+    assert_eq!((inbox("user_bob").len(), inbox("user_carol").len()), (2, 1));
+    assert_eq!(inbox("user_bob")[1].push, None);
+
+    let answer = vendor.ok("/message/broadcast.json", &text("rest_broadcast_request.form")).await;
+    let broadcast = vendor.emulator.ledger().messages().pop().unwrap();
+    let expected = text("rest_broadcast_response.json").replace("D1U6-BGVG-006O-2O32", &broadcast.vendor_id);
+    assert_eq!(answer, serde_json::from_str::<Value>(&expected).unwrap());
+    let received = inbox("user_zed").pop().unwrap();
+    assert_eq!((received.from.as_str(), received.push), ("user_system", push("v2 is live")));
+}
+
 /// The messages of the edit samples under the samples' own ids, then edited, cleaned and deleted as the samples say.
 #[tokio::test]
 pub(crate) async fn edits_and_deletions() {
@@ -237,7 +271,10 @@ pub(crate) async fn edits_and_deletions() {
     let (private, group) = ("D1U6-B6SI-O124-3K1R", "D1U6-BEP6-022C-67T7");
     say(Target::User("user_bob".to_owned()), private).await;
     say(Target::Group("group_team".to_owned()), group).await;
-    vendor.ok("/message/private/modify.json", &text("rest_private_modify_request.form")).await;
+    let edit = text("rest_private_modify_request.form");
+    let other_type = edit.replace("TxtMsg", "ImgMsg");
+    assert_eq!(vendor.refused("/message/private/modify.json", &other_type).await, (400, 1002));
+    vendor.ok("/message/private/modify.json", &edit).await;
     vendor.ok("/message/group/modify.json", &text("rest_group_modify_request.form")).await;
     let content = |uid: &str| {
         let message = vendor.emulator.ledger().message(uid).unwrap();
@@ -289,7 +326,10 @@ pub(crate) async fn expansion_and_ultra_group_reads() {
     let message = ClientMessage::text(Target::User("user_bob".to_owned()), "hello bob");
     alice.send(message.with_uid(uid).with_expansion(&[("state", "new")])).await.unwrap();
     vendor.at(1_795_054_590_123);
-    vendor.ok("/message/expansion/set.json", &text("rest_expansion_set_request.form")).await;
+    let set = text("rest_expansion_set_request.form");
+    let elsewhere = set.replace("targetId=user_bob", "targetId=user_carol");
+    assert_eq!(vendor.refused("/message/expansion/set.json", &elsewhere).await, (400, 1002));
+    vendor.ok("/message/expansion/set.json", &set).await;
     let pairs = vendor.ok("/message/expansion/query.json", &text("rest_expansion_query_request.form")).await;
     assert_eq!(pairs, json("rest_expansion_query_response.json"));
     vendor.ok("/message/expansion/delete.json", &text("rest_expansion_delete_request.form")).await;
@@ -302,7 +342,17 @@ pub(crate) async fn expansion_and_ultra_group_reads() {
     let edit = text("rest_ultragroup_modify_request.form").replace("D1U6-BSQP-O0BB-AR3P", &uid);
     vendor.ok("/ultragroup/msg/modify.json", &edit).await;
     let msgs = format!("groupId=ug_city&msgs=[{{\"msgUID\":\"{uid}\",\"busChannel\":\"ch_general\"}}]");
+    // A repeat of the edit, whatever it says, is none.
+    let repeat = format!(
+        "groupId=ug_city&fromUserId=user_alice&msgUID={uid}&busChannel=ch_general&msgRandom=20261119101701\
+         &content=%7B%22content%22%3A%22again%22%7D"
+    );
+    vendor.ok("/ultragroup/msg/modify.json", &repeat).await;
     let read = vendor.ok("/ultragroup/msg/get.json", &msgs).await;
     let expected = text("rest_ultragroup_msg_get_response.json").replace("D1U6-BSQP-O0BB-AR3P", &uid);
     assert_eq!(read, serde_json::from_str::<Value>(&expected).unwrap());
+    vendor.at(1_795_054_620_007 + 60_001);
+    vendor.ok("/ultragroup/msg/modify.json", &repeat).await;
+    let read = vendor.ok("/ultragroup/msg/get.json", &msgs).await;
+    assert_eq!(read["data"][0]["content"], "{\"content\":\"again\"}", "a minute later it is another one");
 }

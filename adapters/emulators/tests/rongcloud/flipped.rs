@@ -11,6 +11,7 @@ const FLOWS: &[Flow] = &[
     ("group_calls", crate::fixtures::group_calls),
     ("chatroom_and_conversation_calls", crate::fixtures::chatroom_and_conversation_calls),
     ("message_calls", crate::fixtures::message_calls),
+    ("templates_and_broadcasts_arrive", crate::fixtures::templates_and_broadcasts_arrive),
     ("edits_and_deletions", crate::fixtures::edits_and_deletions),
     ("expansion_and_ultra_group_reads", crate::fixtures::expansion_and_ultra_group_reads),
     ("the_hook_decides_and_replaces", crate::callbacks::the_hook_decides_and_replaces),
@@ -19,8 +20,11 @@ const FLOWS: &[Flow] = &[
     ("recalls_tags_and_log_files", crate::captures::recalls_tags_and_log_files),
 ];
 
-/// What the emulator takes and does nothing with, or makes up itself.
-const EXCEPTIONS: &[&str] = &[];
+/// What no test can notice, and why. `fixture: value`.
+const EXCEPTIONS: &[&str] = &[
+    // Given out anew each time; nothing else that the emulator does shows which.
+    "user_deactivate_response.json: operateId",
+];
 
 #[test]
 fn a_flipped_value_of_a_fixture_is_noticed() {
