@@ -65,6 +65,9 @@ async fn run(source: &Source, fill: Fill) -> Result<Option<Filled>> {
     }
     let most = source.config.automatic.max_conversations;
     let wanted = alive_conversations(&*source.store, &source.tenant, oldest, most).await?;
+    if wanted.is_empty() {
+        return Ok(None);
+    }
     let mut filled = Filled { conversations: wanted.len(), ..Filled::default() };
     let fetches = wanted.into_iter().filter(|one| source.can_query(one, Tier::Recent)).map(async |conversation| {
         let fetched = source.fetch(&conversation, (since, until), Tier::Recent, false).await;

@@ -67,18 +67,15 @@ impl Known<'_> {
         for span in self.served {
             lay(says(span.since, span.until, Complete, reason::SERVED, Timestamp(0)));
         }
-        for hours in self.runs_of_hours(from, to) {
+        for hours in self.runs_of_hours(from, to, |_| true) {
             lay(hours);
         }
         for range in self.ranges {
             lay(range.clone());
             if range.state != Complete {
                 // A file that was read after the doubt arose has settled it.
-                for hours in self.runs_of_hours(range.since, range.until) {
-                    if hours.state == Complete && hours.checked_at > range.checked_at {
-                        lay(hours);
-                    }
-                }
+                let settles = |hour: &HourCoverage| hour.state == Complete && hour.looked_at > range.checked_at;
+                self.runs_of_hours(range.since, range.until, settles).into_iter().for_each(&mut lay);
             }
         }
         if let Some(trimmed) = self.trimmed {
@@ -90,11 +87,17 @@ impl Known<'_> {
         all
     }
 
-    /// The hours that say something of these times, those that say the same and follow one another in one.
-    fn runs_of_hours(&self, from: Timestamp, to: Timestamp) -> Vec<CoveredRange> {
+    /// The hours that say something of these times and are `wanted`, those that say the same and follow one another in
+    /// one.
+    fn runs_of_hours(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        wanted: impl Fn(&HourCoverage) -> bool,
+    ) -> Vec<CoveredRange> {
         let mut runs: Vec<CoveredRange> = Vec::new();
         let first = self.hours.partition_point(|hour| hour.hour + HOUR <= from);
-        for hour in self.hours[first..].iter().take_while(|hour| hour.hour < to) {
+        for hour in self.hours[first..].iter().take_while(|hour| hour.hour < to).filter(|hour| wanted(hour)) {
             let complete = hour.state == CoverageState::Complete;
             let next = CoveredRange {
                 since: hour.hour.max(from),

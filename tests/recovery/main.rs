@@ -46,7 +46,8 @@ impl Stage {
     async fn run(&self) -> Run {
         let mut config = Config::default();
         config.ingest.inbox.path = self.directory.path().join("inbox");
-        config.ingest.inbox.capacity_bytes = 16 << 20;
+        config.ingest.inbox.segment_bytes = 4 << 20;
+        config.ingest.inbox.capacity_bytes = 32 << 20;
         (config.sending.seed, config.recovery.seed) = (Some(7), Some(7));
         let store = SqliteStore::open(SqliteOptions::at(self.directory.path().join("store.db"))).await.unwrap();
         let switchboard = Switchboard::builder()

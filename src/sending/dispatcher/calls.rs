@@ -62,12 +62,15 @@ struct Desk<'a> {
     max_users: u32,
     max_system_users: u32,
     shared: bool,
+    /// Kinds of which one call is out to see whether it still goes too fast.
+    trying: Vec<ConversationKind>,
     now: Timestamp,
 }
 
 impl Rules for Desk<'_> {
     fn room(&mut self, tenant: &TenantId, kind: ConversationKind) -> u32 {
-        if self.modes.get(tenant) == Some(&AppMode::Active) && !self.barred.contains(tenant) {
+        let may = !self.trying.contains(&kind) && !self.barred.contains(tenant);
+        if may && self.modes.get(tenant) == Some(&AppMode::Active) {
             self.quotas.room(kind, tenant, self.shared, self.now)
         } else {
             0
@@ -98,6 +101,7 @@ impl Dispatcher {
                 Gate::Probe => return self.probe(),
                 Gate::Paused(_) | Gate::Trying => return,
             }
+            let trying = self.too_fast.keys().copied().filter(|kind| self.is_trying(*kind)).collect();
             let mut desk = Desk {
                 ctx: &self.ctx,
                 modes: &self.modes,
@@ -107,6 +111,7 @@ impl Dispatcher {
                 max_users: self.limits.max_users,
                 max_system_users: self.limits.max_system_users,
                 shared: self.queue.is_shared(),
+                trying,
                 now,
             };
             let Some(pick) = self.queue.pick(now, &mut desk) else { return };
@@ -118,6 +123,12 @@ impl Dispatcher {
     pub(super) fn may_dispatch(&self) -> bool {
         let config = &self.ctx.config;
         self.flights.len() < config.concurrency && self.doubts.len() < config.max_in_doubt
+    }
+
+    /// Whether a call is under way that shows whether the vendor still refuses this kind as too fast. Others wait for it:
+    /// after a pause all of them would be refused together.
+    pub(super) fn is_trying(&self, kind: ConversationKind) -> bool {
+        self.too_fast.contains_key(&kind) && self.flights.values().any(|flight| flight.kind == kind)
     }
 
     fn probe(&mut self) {

@@ -342,7 +342,8 @@ impl Dispatcher {
             Gate::Paused(until) => due.push(Some(until)),
             Gate::Open | Gate::Trial if self.may_dispatch() => {
                 due.push(self.queue.next_retry());
-                due.extend(self.queue.ready_kinds().map(|kind| self.quotas.next_room(kind, now)));
+                let ready = self.queue.ready_kinds().filter(|kind| !self.is_trying(*kind));
+                due.extend(ready.map(|kind| self.quotas.next_room(kind, now)));
             }
             // Only an answer can change anything.
             _ => {}

@@ -98,10 +98,7 @@ async fn a_message_cancelled_before_it_left_causes_no_call() {
 #[tokio::test(start_paused = true)]
 async fn i12_a_message_that_waited_too_long_expires() {
     let (world, vendor) = World::with(Manner::default(), config()).await;
-    vendor.script(|message| {
-        let blocked = message.body == Body::text("first");
-        if blocked { Act::Refuse(ErrorKind::Unavailable, Retry::Safe { after: None }) } else { Act::Accept }
-    });
+    vendor.set_down(Some((ErrorKind::Unavailable, Retry::Safe { after: None })));
     let hour = Duration::from_secs(3600);
     let first = Outgoing::text("alice", To::user("bob"), "first").ttl(hour);
     let first = world.send(&vendor, first).await.messages[0].1;

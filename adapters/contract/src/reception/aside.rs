@@ -166,9 +166,12 @@ impl Reception {
     pub(super) fn pass_over(&mut self, key: Key, now: Timestamp, actions: &mut Vec<Action>) {
         let Some(aside) = self.asides.get(&key).filter(|aside| aside.drive.is_none()) else { return };
         let place = aside.record.place;
-        self.attempts.insert(place, ACKNOWLEDGED);
-        self.saving.attempts.insert(place, ACKNOWLEDGED);
-        self.saving.dirty = true;
+        // What retention has removed no redrive meets again, so nothing must be remembered of it.
+        if self.lane(place.shard).is_some_and(|lane| lane.trimmed < place.position) {
+            self.attempts.insert(place, ACKNOWLEDGED);
+            self.saving.attempts.insert(place, ACKNOWLEDGED);
+            self.saving.dirty = true;
+        }
         self.redrive(key, now, actions);
     }
 

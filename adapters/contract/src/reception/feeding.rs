@@ -17,6 +17,7 @@ impl Reception {
         let before = self.mark(&self.lanes[index]);
         let lane = &mut self.lanes[index];
         lane.tail = lane.tail.max(until);
+        lane.trimmed = lane.trimmed.max(until);
         if until <= before {
             return;
         }
@@ -167,7 +168,22 @@ impl Reception {
             return false;
         }
         let known = !self.attempts.is_empty() && self.attempts.get(&place) == Some(&ACKNOWLEDGED);
+        if known && !self.asides.contains_key(&head.key) {
+            self.keep_acknowledged(head, place);
+        }
         !known && !self.pass_aside(shard, head)
+    }
+
+    /// The walk meets an event that is done with though its conversation is no longer set aside, as after a restart that
+    /// put the walk back behind it: from now on the cursor says so.
+    fn keep_acknowledged(&mut self, head: &Head, place: Place) {
+        self.share();
+        let hole = self.hole(place.shard);
+        if let Flow::Shared(shared) = &mut self.flow {
+            shared.add_acked(place, hole);
+            shared.note_done(head.key, head.sequence, place);
+        }
+        self.forget_failures(place);
     }
 
     fn push(&mut self, shard: Shard, head: &Head, kind: DeliveryKind, later: bool) {

@@ -18,6 +18,8 @@ pub(super) struct Lane {
     pub(super) shard: Shard,
     /// The stored low-water mark.
     pub(super) low: Position,
+    /// Retention has removed everything up to here.
+    pub(super) trimmed: Position,
     /// Backlog not read yet: `hole.0 < position ≤ hole.1`. Empty when both are equal.
     pub(super) hole: (Position, Position),
     /// Live events are read up to here.
@@ -40,6 +42,7 @@ impl Lane {
         Self {
             shard,
             low,
+            trimmed: Position::START,
             hole: (low, low),
             live: low,
             tail: low,

@@ -311,9 +311,23 @@ impl CoverageLedger for SqliteStore {
         let places: Vec<i64> = waiting.iter().map(|(_, place)| *place).collect();
         let there: HashSet<i64> = self.present(&places).await?;
         found.extend(waiting.iter().filter(|(_, place)| !there.contains(place)).map(|(sequence, _)| *sequence));
+        let indexed: Option<i64> =
+            sqlx::query_scalar("SELECT max(sequence) FROM threads WHERE tenant = ?1 AND conversation = ?2")
+                .bind(thread.0)
+                .bind(thread.1)
+                .fetch_one(self.readers()?)
+                .await
+                .map_err(failed("gone_from"))?;
+        let numbers = indexed.into_iter().chain(waiting.iter().map(|(sequence, _)| *sequence));
+        found.extend(jumps(numbers).take(limit.saturating_mul(GONE_EACH)));
         let numbers = found.into_iter().map(|number| (thread.1, number)).collect();
         self.holes(numbers, limit).await
     }
+}
+
+/// The numbers left out among these, which rise but for those an index has taken over already.
+fn jumps(numbers: impl Iterator<Item = i64> + Clone) -> impl Iterator<Item = i64> {
+    numbers.clone().zip(numbers.skip(1)).flat_map(|(before, next)| before.saturating_add(1)..next)
 }
 
 /// Numbers read for each hole that may be named.

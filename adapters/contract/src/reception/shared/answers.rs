@@ -144,7 +144,7 @@ impl Shared {
     }
 
     /// Remembers an acknowledged place, joined to its neighbours where nothing undone lies between.
-    pub(super) fn add_acked(&mut self, place: Place, hole: (Position, Position)) {
+    pub(in crate::reception) fn add_acked(&mut self, place: Place, hole: (Position, Position)) {
         let clear = |after: Position, until: Position| after.max(hole.0) >= until.min(hole.1);
         let (mut first, mut last) = (place, place.position);
         let below = self.slots.range(..place).next_back().map(|(place, _)| *place);

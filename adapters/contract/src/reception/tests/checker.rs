@@ -29,7 +29,10 @@ pub(super) struct Checker {
     turns: BTreeMap<Key, BTreeMap<Place, u64>>,
     next_turn: u64,
     runs: BTreeMap<Key, Vec<(Sequence, Sequence)>>,
+    /// Set aside since the last restart, or then: outside of the order of the walk.
     odd: BTreeSet<Key>,
+    /// Conversations that were set aside at some time, over restarts.
+    set_aside: BTreeSet<Key>,
     pub(super) walk_tails: Vec<Position>,
     online_seen: bool,
 }
@@ -53,6 +56,7 @@ impl Checker {
             missing: std::mem::take(&mut self.missing),
             walk_tails: self.walk_tails.clone(),
             odd: stored.aside.keys().copied().collect(),
+            set_aside: std::mem::take(&mut self.set_aside),
             ..Self::default()
         };
     }
@@ -66,9 +70,9 @@ impl Checker {
         }
     }
 
-    /// A conversation that was set aside at some time is outside of the order of the walk.
-    pub(super) fn is_odd(&self, key: Key) -> bool {
-        self.odd.contains(&key)
+
+    pub(super) fn was_set_aside(&self, key: Key) -> bool {
+        self.set_aside.contains(&key)
     }
 
     pub(super) fn is_missing(&self, place: Place) -> bool {
@@ -248,6 +252,7 @@ impl Checker {
             self.failures.remove(&record.place);
         }
         self.odd.insert(record.key);
+        self.set_aside.insert(record.key);
         self.aside.insert(record.key, record);
     }
 

@@ -41,7 +41,7 @@ impl Life {
 
     fn must_be_settled(&self, place: Place, key: Key, aside: bool) -> Result<(), String> {
         // Retention takes from what is set aside without a word to the walk, which has passed it.
-        let removed = self.journal.is_trimmed(place) && self.check.is_odd(key);
+        let removed = self.journal.is_trimmed(place) && self.check.was_set_aside(key);
         if aside || removed || self.check.is_settled(place) {
             return Ok(());
         }
