@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
@@ -123,6 +123,7 @@ impl GateState {
             time_ms: self.time.now_ms(),
             method: parts.method.to_string(),
             path,
+            headers: shown(&parts.headers),
             status: 0,
             body: if secret { Bytes::new() } else { body.clone() },
             body_len: body.len(),
@@ -130,6 +131,13 @@ impl GateState {
         };
         Ok((Request::from_parts(parts, Body::from(body)), record))
     }
+}
+
+/// What the log keeps of the headers. A token is nobody's to read.
+fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
+    let kept = headers.iter().filter(|(name, _)| **name != header::AUTHORIZATION);
+    kept.map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect()
 }
 
 fn html_error() -> Response {

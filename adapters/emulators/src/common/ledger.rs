@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Who put a message in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,8 @@ pub struct RequestRecord {
     pub method: String,
     /// Path and query.
     pub path: String,
+    /// The headers in the order in which they came, names in lower case; without `authorization`.
+    pub headers: Vec<(String, String)>,
     /// Status answered; 0 when the connection was cut.
     pub status: u16,
     /// The body, cut to the configured length; empty where it would hold credentials.
@@ -71,6 +73,14 @@ pub struct RequestRecord {
     pub body_len: usize,
     /// The injected fault, if any.
     pub fault: Option<String>,
+}
+
+impl RequestRecord {
+    /// The first value of a header, by its name in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// One attempt of a callback.
@@ -346,11 +356,14 @@ impl Inner {
 
 impl RequestRecord {
     fn to_json(&self) -> Value {
+        let headers: Map<String, Value> =
+            self.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
         json!({
             "number": self.number,
             "time_ms": self.time_ms,
             "method": self.method,
             "path": self.path,
+            "headers": headers,
             "status": self.status,
             "body": std::str::from_utf8(&self.body).ok(),
             "body_len": self.body_len,
