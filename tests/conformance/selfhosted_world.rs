@@ -11,8 +11,8 @@ use switchboard::store::memory::MemoryStore;
 use switchboard_conformance::{Accepted, Fault, World};
 use switchboard_contract::storage::{LineKind, Store, Timelines};
 use switchboard_contract::{
-    App, Body, Clock, ConversationKind, Ext, NewGroup, OutboundMessage, Position, Provider, RawCallback, RecallRequest,
-    SendOptions, Target, TenantId, Timestamp, UserProfile, VendorGroupId, VendorMessageId, VendorUserId,
+    App, Body, CallHeaders, Clock, ConversationKind, Ext, NewGroup, OutboundMessage, Position, Provider, RawCallback,
+    RecallRequest, SendOptions, Target, TenantId, Timestamp, UserProfile, VendorGroupId, VendorMessageId, VendorUserId,
 };
 use switchboard_selfhosted::{SelfHosted, SelfHostedConfig, Surroundings};
 
@@ -159,6 +159,7 @@ impl World for SelfHostedWorld {
             mentions_everyone: false,
             mentions: Vec::new(),
             options: SendOptions::default(),
+            headers: CallHeaders::new(),
         };
         self.real.messaging().send(&message).await.ok()?.pop()?.id
     }

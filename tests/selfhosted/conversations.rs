@@ -228,6 +228,7 @@ async fn c6_the_newest_page_of_each_conversation_is_seen_first_and_the_order_sta
                 mentions_everyone: false,
                 mentions: Vec::new(),
                 options: switchboard_contract::SendOptions::default(),
+                headers: switchboard_contract::CallHeaders::new(),
             };
             switchboard_contract::Provider::messaging(&stage.own).send(&message).await.unwrap();
         }

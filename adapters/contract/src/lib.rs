@@ -36,7 +36,7 @@ pub use ids::{
 };
 pub use inbound::{Clues, EventKey, Inbound, InboundData, InboundMessage, InboundPlace, KeyClass};
 pub use provider::{
-    Capabilities, GroupLimits, GroupRef, Groups, HistoryFile, HistoryFileLimits, HistoryFiles, HourFile,
+    CallHeaders, Capabilities, GroupLimits, GroupRef, Groups, HistoryFile, HistoryFileLimits, HistoryFiles, HourFile,
     KeptCallbackLimits, KeptCallbacks, KeptSlot, Link, LoginToken, Messaging, MessagingLimits, NewGroup,
     OutboundMessage, Provider, Quota, RecallRequest, Roaming, RoamingLimits, RoamingPage, RoamingQuery, SendOptions,
     SentTo, Target, UserLimits, UserProfile, Users,

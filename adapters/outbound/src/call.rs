@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use switchboard_contract::{Error, ErrorKind, Result};
+use switchboard_contract::{CallHeaders, Error, ErrorKind, Result};
 
 /// How a call may be repeated when nobody knows whether it was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +141,22 @@ impl VendorCall {
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
+    }
+
+    /// With the headers that a message brings along. None takes the place of one that the call has already, and
+    /// those of the signature are put in later and take theirs.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name or value that HTTP does not know; [`CallHeaders`] admits none.
+    pub fn with_call_headers(mut self, headers: &CallHeaders) -> Result<Self> {
+        for (name, value) in headers.iter() {
+            let name = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|error| Error::invalid("headers", "not a name").with_source(error))?;
+            let value = HeaderValue::from_str(value)
+                .map_err(|error| Error::invalid("headers", "not a value").with_source(error))?;
+            self.headers.entry(name).or_insert(value);
+        }
+        Ok(self)
     }
 
     /// Spending that many recipients, groups or rooms.

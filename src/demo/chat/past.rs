@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use switchboard_contract::storage::{ConversationMarks, DeviceCursor, Timelines};
 use switchboard_contract::{
-    Body, Clock, ConversationId, Error, ErrorKind, Ext, GroupId, Link as _, NewGroup, OutboundMessage, Provider as _,
-    Result, SendOptions, Sequence, Sleep, Target, TenantId, Timestamp, UserId, UserProfile, VendorUserId,
+    Body, CallHeaders, Clock, ConversationId, Error, ErrorKind, Ext, GroupId, Link as _, NewGroup, OutboundMessage,
+    Provider as _, Result, SendOptions, Sequence, Sleep, Target, TenantId, Timestamp, UserId, UserProfile,
+    VendorUserId,
 };
 use switchboard_selfhosted::{Listen, SelfHosted, SelfHostedConfig, Surroundings};
 
@@ -135,6 +136,7 @@ fn message(said: &Said<'_>) -> OutboundMessage {
         mentions_everyone: false,
         mentions: Vec::new(),
         options: SendOptions::default(),
+        headers: CallHeaders::new(),
     }
 }
 

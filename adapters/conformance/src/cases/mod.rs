@@ -10,7 +10,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
-use switchboard_contract::{Body, Error, Ext, OutboundMessage, SendOptions, Target, VendorUserId};
+use switchboard_contract::{Body, CallHeaders, Error, Ext, OutboundMessage, SendOptions, Target, VendorUserId};
 
 use crate::world::World;
 
@@ -126,6 +126,7 @@ fn message(from: &VendorUserId, target: Target, body: Body) -> OutboundMessage {
         mentions_everyone: false,
         mentions: Vec::new(),
         options: SendOptions::default(),
+        headers: CallHeaders::new(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 
+use super::headers::CallHeaders;
 use super::quota::{Quota, optional_seconds};
 use crate::body::{Body, Ext};
 use crate::conversation::ConversationKind;
@@ -67,6 +68,9 @@ pub struct OutboundMessage {
     pub mentions: Vec<VendorUserId>,
     /// Details most callers leave alone.
     pub options: SendOptions,
+    /// Headers to go with the call, for vendors that are called over HTTP; others ignore them. They never change the
+    /// body.
+    pub headers: CallHeaders,
 }
 
 /// How a message is to be handled. What the vendor cannot honour is refused, except where said.

@@ -3,6 +3,7 @@
 //! "Supported" is one fact in one place: the accessor. Limits are plain data on the capability that owns them.
 //! An option a vendor cannot honour is refused with [`Unsupported`](crate::ErrorKind::Unsupported), never dropped.
 
+mod headers;
 mod history;
 mod kept;
 mod link;
@@ -10,6 +11,7 @@ mod messaging;
 mod people;
 mod quota;
 
+pub use headers::CallHeaders;
 pub use history::{
     HistoryFile, HistoryFileLimits, HistoryFiles, HourFile, Roaming, RoamingLimits, RoamingPage, RoamingQuery,
 };

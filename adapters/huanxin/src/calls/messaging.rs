@@ -133,7 +133,8 @@ impl Messaging for Huanxin {
             .with_body(json(&request)?)
             .with_units(units)
             // The outbox repeats, with what it knows of the send.
-            .with_max_retries(0);
+            .with_max_retries(0)
+            .with_call_headers(&message.headers)?;
         let reply = self.outbound.call(call).await?;
         // A success that cannot be read was still carried out.
         let sent: wire::SendReply<'_> = read(&reply).map_err(|error| error.with_retry(Retry::OutcomeUnknown))?;

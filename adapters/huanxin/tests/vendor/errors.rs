@@ -18,6 +18,7 @@ pub(crate) fn text_to(user: &str) -> OutboundMessage {
         mentions_everyone: false,
         mentions: Vec::new(),
         options: SendOptions::default(),
+        headers: Default::default(),
     }
 }
 

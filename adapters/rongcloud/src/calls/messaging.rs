@@ -40,7 +40,8 @@ impl Messaging for RongCloud {
     }
 
     async fn send(&self, message: &OutboundMessage) -> Result<Vec<SentTo>> {
-        let reply = self.call(publish::request(message, &self.inner.codec)?).await?;
+        let call = publish::request(message, &self.inner.codec)?.with_call_headers(&message.headers)?;
+        let reply = self.call(call).await?;
         // The message is out whatever the rest of the answer looks like: an id that cannot be read is an id not told.
         let told = serde_json::from_slice::<PublishReply>(&reply.body).unwrap_or(PublishReply { ids: Vec::new() });
         Ok(sent(&message.target, told))

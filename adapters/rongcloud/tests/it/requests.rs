@@ -24,6 +24,7 @@ pub(crate) fn message(from: &str, target: Target, body: Body) -> OutboundMessage
         mentions_everyone: false,
         mentions: Vec::new(),
         options: SendOptions::default(),
+        headers: Default::default(),
     }
 }
 

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use switchboard_contract::storage::Store as _;
 use switchboard_contract::{
-    Body, Error, ErrorKind, Ext, Link as _, NewGroup, OutboundMessage, Provider as _, Result, SendOptions, Target,
-    TenantId, UserProfile,
+    Body, CallHeaders, Error, ErrorKind, Ext, Link as _, NewGroup, OutboundMessage, Provider as _, Result, SendOptions,
+    Target, TenantId, UserProfile,
 };
 use switchboard_selfhosted::{SelfHosted, SelfHostedConfig, Surroundings};
 
@@ -92,6 +92,7 @@ async fn fill(own: &SelfHosted, messages: usize) -> Result<()> {
             mentions_everyone: false,
             mentions: Vec::new(),
             options: SendOptions::default(),
+            headers: CallHeaders::new(),
         };
         open.push(async move { own.messaging().send(&message).await });
         if open.len() >= 512
