@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use switchboard_contract::storage::{NewLeg, NewSend, Recipients, SendPayload};
 use switchboard_contract::{
-    App, ClientMessageId, ConversationId, ConversationKind, Error, ErrorKind, GroupId, MessageId, OutboundMessage,
-    Provider, Result, SendId, SendState, Target, TenantId, Timestamp, UserId, VendorGroupId, VendorUserId,
+    App, CallHeaders, ClientMessageId, ConversationId, ConversationKind, Error, ErrorKind, GroupId, MessageId,
+    OutboundMessage, Provider, Result, SendId, SendState, Target, TenantId, Timestamp, UserId, VendorGroupId,
+    VendorUserId,
 };
 
 use super::mark::Marks;
@@ -178,6 +179,8 @@ pub(super) async fn check_with(
         mentions_everyone: mentions.is_some_and(|mentions| mentions.everyone),
         mentions: mentions.map(|mentions| mentions.users.iter().map(spell).collect()).unwrap_or_default(),
         options: payload.options.clone(),
+        // Hooks may add to each call, and a call with more headers is no other message.
+        headers: CallHeaders::new(),
     })
 }
 

@@ -42,6 +42,10 @@ pub struct SendingConfig {
     /// The deadline of making users and groups at the vendor before a call.
     #[serde(with = "humantime_serde")]
     pub prepare_timeout: Duration,
+    /// How long one hook may take before a send is built or a call made; beyond it the hook counts as failed. The
+    /// hooks of one call share its `call_timeout`, too.
+    #[serde(with = "humantime_serde")]
+    pub hook_within: Duration,
     /// How long a message is worth sending when its sender does not say; none: for ever.
     #[serde(with = "humantime_serde")]
     pub default_ttl: Option<Duration>,
@@ -102,6 +106,7 @@ impl Default for SendingConfig {
             per_conversation: 64,
             call_timeout: Duration::from_secs(30),
             prepare_timeout: Duration::from_secs(60),
+            hook_within: Duration::from_secs(1),
             default_ttl: None,
             max_recipients: 10_000,
             max_open: 1_000_000,
@@ -142,6 +147,7 @@ impl SendingConfig {
             (self.per_conversation >= 1, "per_conversation must be 1 at least"),
             (positive(self.call_timeout), "call_timeout must not be zero"),
             (positive(self.prepare_timeout), "prepare_timeout must not be zero"),
+            (positive(self.hook_within), "hook_within must not be zero"),
             (self.default_ttl.is_none_or(positive), "default_ttl must not be zero"),
             (self.max_recipients >= 1, "max_recipients must be 1 at least"),
             (self.max_open >= 1, "max_open must be 1 at least"),

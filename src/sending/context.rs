@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use super::evidence::SinkSlot;
 use super::holds::Holds;
+use super::hooks::Hooks;
 use super::mark::Marks;
 use super::{AfterHold, AppMode, SendingConfig};
 use crate::identity::{Identity, Provisioner};
@@ -33,6 +34,7 @@ pub(crate) struct Context {
     pub marks: Marks,
     pub jitter: Jitter,
     pub holds: Holds,
+    pub hooks: Arc<Hooks>,
     pub sink: ArcSwapOption<SinkSlot>,
     pub apps: Mutex<HashMap<App, Arc<AppPost>>>,
     /// Where queued messages of an app go that no longer sends, as [`reroute`](super::Sending::reroute) was told.
@@ -182,6 +184,11 @@ impl AppPost {
 
     pub(crate) fn sends_for(&self, tenant: &TenantId) -> bool {
         self.mode_for(tenant) == Some(AppMode::Active)
+    }
+
+    /// The alias under which a tenant is served.
+    pub(crate) fn alias_for(&self, tenant: &TenantId) -> Option<ProviderId> {
+        self.setup.lock().tenants.get(tenant).map(|(alias, _)| alias.clone())
     }
 
     pub(crate) fn provider(&self) -> Arc<dyn Provider> {

@@ -73,6 +73,16 @@ pub(crate) fn redriven(app: &switchboard_contract::App, messages: u64) {
     counter!("switchboard_sending_redriven_total", "vendor" => app.kind.as_str().to_owned()).increment(messages);
 }
 
+/// A hook panicked or took too long.
+pub(crate) fn hook_failed(hook: &'static str, stage: &'static str) {
+    counter!("switchboard_send_hook_failures_total", "hook" => hook, "stage" => stage).increment(1);
+}
+
+/// Hooks were so far behind that a change of state was not told.
+pub(crate) fn hook_missed() {
+    counter!("switchboard_send_hook_missed_total").increment(1);
+}
+
 /// An echo of an own send came in.
 pub(crate) fn echo(app: &switchboard_contract::App) {
     counter!("switchboard_sending_echoes_total", "vendor" => app.kind.as_str().to_owned()).increment(1);

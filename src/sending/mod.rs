@@ -16,6 +16,7 @@ mod doubt;
 mod echo;
 mod evidence;
 mod holds;
+mod hooks;
 mod mark;
 mod metrics;
 mod outgoing;
@@ -55,6 +56,7 @@ use dispatcher::{Command, Dispatcher};
 
 pub use config::{AfterHold, SendingConfig};
 pub use evidence::EvidenceSink;
+pub use hooks::{SendCall, SendDraft, SendHook, StateChange};
 pub use outgoing::{Outgoing, To};
 pub use redrive::{RedriveRisk, Redriven};
 pub use view::{LegView, SendKey, SendReceipt, SendView};
@@ -80,6 +82,7 @@ struct Inner {
     dispatchers: Mutex<HashMap<App, mpsc::Sender<Command>>>,
     tracker: TaskTracker,
     stop: CancellationToken,
+    telling: hooks::Telling,
 }
 
 impl fmt::Debug for Sending {
@@ -90,7 +93,8 @@ impl fmt::Debug for Sending {
 
 impl Sending {
     /// Opens the outbox: reads (or makes) the key of marks, and holds the conversations of messages that an earlier
-    /// life left under way. Nothing is sent before [`register`](Self::register).
+    /// life left under way. Nothing is sent before [`register`](Self::register). `hooks` are called in this order.
+    /// Must be called within a tokio runtime.
     ///
     /// # Errors
     /// `Config` for settings out of range; `Storage`.
@@ -100,12 +104,14 @@ impl Sending {
         provisioner: Arc<Provisioner>,
         identity: Arc<Identity>,
         clock: Arc<dyn Clock>,
+        hooks: Vec<Arc<dyn SendHook>>,
     ) -> Result<Self> {
         config.validate()?;
         let marks = mark::Marks::open(&*store).await?;
         let ctx = Arc::new(Context {
             jitter: Jitter::new(config.seed),
             holds: holds::Holds::new(),
+            hooks: Arc::new(hooks::Hooks::new(hooks, config.hook_within)),
             sink: ArcSwapOption::empty(),
             apps: Mutex::default(),
             routes: Mutex::default(),
@@ -120,8 +126,9 @@ impl Sending {
         });
         ctx.hold_leftovers().await?;
         ctx.store.listen(Arc::new(echo::Watch(Arc::downgrade(&ctx))));
-        let inner =
-            Inner { ctx, dispatchers: Mutex::default(), tracker: TaskTracker::new(), stop: CancellationToken::new() };
+        let telling = hooks::Telling::begin(&ctx.hooks, &*ctx.store);
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let inner = Inner { ctx, dispatchers: Mutex::default(), tracker, stop, telling };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -177,13 +184,14 @@ impl Sending {
     /// Nothing is stored then. `Unsupported` for what the vendor cannot carry; `InvalidInput` or `TooLarge`, naming
     /// the field; `Conflict`, naming the first send, for other content under a used `client_message_id`; `NotFound`
     /// or `Forbidden` when the app is not registered for the tenant or does not send; `RateLimited` when too much is
-    /// queued; `Storage`, `StorageFull`; `Closed` after [`shutdown`](Self::shutdown) began.
+    /// queued; `Storage`, `StorageFull`; `Closed` after [`shutdown`](Self::shutdown) began; whatever a hook refuses it
+    /// with.
     pub async fn send(&self, tenant: &TenantId, app: &App, outgoing: Outgoing) -> Result<SendReceipt> {
         let ctx = &self.0.ctx;
         if self.0.stop.is_cancelled() {
             return Err(Error::new(ErrorKind::Closed, "sending is shutting down"));
         }
-        let send = accept::new_send(outgoing, tenant, app, ctx.clock.now(), &ctx.config)?;
+        let mut send = accept::new_send(outgoing, tenant, app, ctx.clock.now(), &ctx.config)?;
         let known = match &send.client_message_id {
             Some(client) => ctx.store.send_by_client_id(tenant, client).await?,
             None => None,
@@ -193,6 +201,8 @@ impl Sending {
         // A repetition is answered whatever has become of the app meanwhile; the store writes nothing for it.
         if known.is_none() {
             let post = self.admits(tenant, post.as_deref(), legs)?;
+            // What the caller gave has its digest already: a repeat is compared with that.
+            ctx.hooks.before_build(&*ctx.clock, &mut send).await?;
             accept::check_with(&*post.provider(), &ctx.identity, &ctx.marks, &send).await?;
         }
         let messages = send.legs.iter().map(|leg| (leg.conversation.clone(), leg.message_id)).collect();
@@ -405,6 +415,7 @@ impl Sending {
         self.0.stop.cancel();
         self.0.tracker.close();
         self.0.tracker.wait().await;
+        self.0.telling.end().await;
         Ok(())
     }
 }

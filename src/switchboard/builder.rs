@@ -22,7 +22,7 @@ use crate::identity::{Identity, Provisioner};
 use crate::ingest::{Ingest, WeakIngest};
 use crate::reconcile::Reconciler;
 use crate::retention::Retention;
-use crate::sending::{AppMode, EvidenceSink, Sending};
+use crate::sending::{AppMode, EvidenceSink, SendHook, Sending};
 use crate::silence::Silence;
 
 /// Collects the parts of an engine.
@@ -33,6 +33,7 @@ pub struct Builder {
     archive: Option<Arc<dyn Archive>>,
     clock: Option<Arc<dyn Clock>>,
     providers: BTreeMap<ProviderId, Registered>,
+    hooks: Vec<Arc<dyn SendHook>>,
 }
 
 impl Builder {
@@ -72,12 +73,19 @@ impl Builder {
         self
     }
 
+    /// A hook into the way of every send, of every tenant. Hooks are called in the order in which they are added.
+    #[must_use]
+    pub fn send_hook(mut self, hook: Arc<dyn SendHook>) -> Self {
+        self.hooks.push(hook);
+        self
+    }
+
     /// Opens everything.
     ///
     /// # Errors
     /// As [`Switchboard::open`].
     pub async fn open(self) -> Result<Switchboard> {
-        let Self { config, store, archive, clock, mut providers } = self;
+        let Self { config, store, archive, clock, mut providers, hooks } = self;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
         let store = match store {
             Some(store) => store,
@@ -101,7 +109,8 @@ impl Builder {
         let provisioner = Arc::new(Provisioner::new(identity.clone(), store.clone()));
         let hub = Hub::open(config.hub, store.clone(), clock.clone()).await?;
         let sending =
-            Sending::open(config.sending, store.clone(), provisioner.clone(), identity.clone(), clock.clone()).await?;
+            Sending::open(config.sending, store.clone(), provisioner.clone(), identity.clone(), clock.clone(), hooks)
+                .await?;
         let ingest = Ingest::open(
             config.ingest,
             store.clone(),

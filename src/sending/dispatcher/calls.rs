@@ -229,7 +229,8 @@ impl Dispatcher {
         let now = self.ctx.clock.now();
         self.quotas.left(flight.kind, flight.ticket, now);
         let (ctx, provider) = (Arc::clone(&self.ctx), self.post.provider());
-        self.tasks.spawn(async move { Done::Called(id, call(&ctx, &*provider, &message).await) });
+        let about = self.ctx.hooks.about(&self.post, &self.alias, flight.kind, &flight.legs);
+        self.tasks.spawn(async move { Done::Called(id, call(&ctx, &*provider, message, about).await) });
     }
 
     /// Calls back whatever of the tenant has not left.

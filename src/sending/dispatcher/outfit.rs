@@ -7,12 +7,12 @@ use std::sync::Arc;
 use futures::FutureExt;
 use switchboard_contract::storage::{Leg, Recipients};
 use switchboard_contract::{
-    Error, ErrorKind, MessageId, OutboundMessage, Provider, Result, Retry, SentTo, UserId, VendorMessageId,
-    VendorUserId,
+    CallHeaders, Error, ErrorKind, MessageId, OutboundMessage, Provider, Result, Retry, SentTo, UserId,
+    VendorMessageId, VendorUserId,
 };
 
-use super::within;
 use crate::sending::context::Context;
+use crate::sending::hooks::SendCall;
 
 /// A message in the vendor's ids.
 #[derive(Debug)]
@@ -64,18 +64,43 @@ async fn outfit(ctx: Arc<Context>, provider: Arc<dyn Provider>, legs: Vec<Leg>) 
         mentions_everyone: payload.mentions.as_ref().is_some_and(|mentions| mentions.everyone),
         mentions: prepared.mentions,
         options: payload.options.clone(),
+        headers: CallHeaders::new(),
     };
     // It was checked when it was accepted, but perhaps against another vendor.
     provider.messaging().check(&message)?;
     Ok(Box::new(Outfit { message, users }))
 }
 
-/// Makes a call, within its deadline.
-pub(super) async fn call(ctx: &Context, provider: &dyn Provider, message: &OutboundMessage) -> Result<Vec<SentTo>> {
-    let send = AssertUnwindSafe(provider.messaging().send(message)).catch_unwind();
-    let send = send.map(|outcome| outcome.unwrap_or_else(|_| Err(panicked())));
-    let late = || Err(Error::new(ErrorKind::Timeout, "the call was cut off").with_retry(Retry::OutcomeUnknown));
-    within(&*ctx.clock, ctx.config.call_timeout, send).await.unwrap_or_else(late)
+/// Makes a call, within its deadline. `about` is there when hooks are, and a hook may refuse the call.
+pub(super) async fn call(
+    ctx: &Context,
+    provider: &dyn Provider,
+    mut message: OutboundMessage,
+    mut about: Option<SendCall>,
+) -> Result<Vec<SentTo>> {
+    // One deadline for both: evidence of a lost call is sought as of when it was dispatched, hooks and all.
+    let mut deadline = ctx.clock.sleep(ctx.config.call_timeout);
+    if let Some(about) = &mut about {
+        tokio::select! {
+            biased;
+            outcome = ctx.hooks.before_send(&*ctx.clock, about) => outcome?,
+            () = &mut deadline => {
+                let late = Error::new(ErrorKind::Timeout, "the hooks took the time of the call");
+                return Err(late.with_retry(Retry::Safe { after: None }));
+            }
+        }
+        message.headers = about.headers().clone();
+    }
+    let send = AssertUnwindSafe(provider.messaging().send(&message)).catch_unwind();
+    let outcome = tokio::select! {
+        biased;
+        outcome = send => outcome.unwrap_or_else(|_| Err(panicked())),
+        () = deadline => Err(Error::new(ErrorKind::Timeout, "the call was cut off").with_retry(Retry::OutcomeUnknown)),
+    };
+    if let Some(about) = &about {
+        ctx.hooks.after_answer(about, outcome.as_deref());
+    }
+    outcome
 }
 
 /// Finds each message's part of the answer: `None` where it was not named, else the vendor's id if it was told.

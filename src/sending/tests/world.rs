@@ -85,7 +85,7 @@ impl World {
         let identity = Arc::new(Identity::new(Arc::clone(&shared)));
         let provisioner = Arc::new(Provisioner::new(Arc::clone(&identity), Arc::clone(&shared)));
         let ticking: Arc<dyn Clock> = clock.clone();
-        let sending = Sending::open(config, shared, provisioner, identity, ticking).await.unwrap();
+        let sending = Sending::open(config, shared, provisioner, identity, ticking, Vec::new()).await.unwrap();
         Self { clock, store, sending }
     }
 
