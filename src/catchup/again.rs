@@ -135,7 +135,9 @@ impl Walker {
             return Ok(Round { over: true, ..Round::default() });
         };
         let limits = kept.limits();
-        let all = self.bounded(kept.slots()).await?;
+        // One bound for the whole round, within that of the walk.
+        let until = self.clock.now() + self.config.send_again_within.min(self.config.within);
+        let all = self.bounded(until, kept.slots()).await?;
         let wanted: Vec<KeptSlot> = all
             .into_iter()
             .filter(|slot| slot.callbacks > 0 && slot.repeats < limits.max_repeats)
@@ -153,17 +155,16 @@ impl Walker {
         ingest.expect_again(alias, spans);
         let mut round = Round { slots: wanted.len() as u64, ..Round::default() };
         for slot in &wanted {
-            match self.bounded(kept.send_again(slot)).await {
+            match self.bounded(until, kept.send_again(slot)).await {
                 Ok(()) => round.kept += slot.callbacks,
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
-        let until = now + self.config.send_again_within;
         while ingest.came_again(alias) < round.kept && self.clock.now() < until {
             self.clock.sleep(LOOK).await;
         }
-        self.bounded(async {
+        self.bounded(until, async {
             ingest.idle().await;
             Ok(())
         })
@@ -174,10 +175,10 @@ impl Walker {
     }
 
     /// No call may hold up the walk.
-    async fn bounded<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn bounded<T>(&self, until: Timestamp, call: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             answer = call => answer,
-            () = self.clock.sleep(self.config.send_again_within) => {
+            () = self.clock.sleep(until.since(self.clock.now())) => {
                 Err(switchboard_contract::Error::new(ErrorKind::Timeout, "the vendor did not answer in time"))
             }
         }

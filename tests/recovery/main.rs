@@ -49,6 +49,8 @@ impl Stage {
         config.ingest.inbox.segment_bytes = 4 << 20;
         config.ingest.inbox.capacity_bytes = 32 << 20;
         (config.sending.seed, config.recovery.seed) = (Some(7), Some(7));
+        // Only the walk asks here: how often is what is counted.
+        (config.history.automatic.enabled, config.history.hints.enabled) = (false, false);
         let store = SqliteStore::open(SqliteOptions::at(self.directory.path().join("store.db"))).await.unwrap();
         let switchboard = Switchboard::builder()
             .config(config)

@@ -70,7 +70,6 @@ impl Checker {
         }
     }
 
-
     pub(super) fn was_set_aside(&self, key: Key) -> bool {
         self.set_aside.contains(&key)
     }
