@@ -88,7 +88,7 @@ impl Watcher {
             count.detector.restart(now);
             return Some(now + WRITE);
         }
-        let expected = count.model.expect(now);
+        let expected = count.model.expect(count.detector.since_last(&arrivals), now);
         gauge!("switchboard_callbacks_expected_per_second", "provider" => self.alias.as_str().to_owned())
             .set(expected.map_or(0.0, |expected| expected.rate));
         let (act, next) = count.detector.look(now, &arrivals, expected);
