@@ -117,7 +117,12 @@ impl Model {
         let present = self.present();
         let Some((by_week, longest_gap)) = self.by_week(now) else {
             let due = |rate: f64| rate * now.since(since).as_secs_f64();
-            return present.map(|rate| Expectation { rate, due: due(rate), longest_gap: Duration::ZERO, learnt: false });
+            return present.map(|rate| Expectation {
+                rate,
+                due: due(rate),
+                longest_gap: Duration::ZERO,
+                learnt: false,
+            });
         };
         let bounded = |rate: f64| present.map_or(rate, |present| rate.min(present * LIKE_NOW));
         let rate = bounded(by_week);
