@@ -165,13 +165,19 @@ impl Journal for SqliteStore {
         let (mut low, mut high) = (unsigned(trimmed) + 1, unsigned(tail) + 1);
         while low < high {
             let middle = low.midpoint(high);
-            let latest: Option<i64> = sqlx::query_scalar("SELECT received_max FROM journal WHERE place = ?")
-                .bind(place(stream, middle))
-                .fetch_optional(self.readers()?)
-                .await
-                .map_err(failed("read"))?;
-            // A row trimmed meanwhile is older than anything that is left.
-            if latest.is_none_or(|latest| latest < time.0) { low = middle + 1 } else { high = middle }
+            // Rows may have been removed by hand, or trimmed meanwhile: the next one that is there speaks for them.
+            let next: Option<(i64, i64)> = sqlx::query_as(
+                "SELECT place, received_max FROM journal WHERE place >= ? AND place < ? ORDER BY place LIMIT 1",
+            )
+            .bind(place(stream, middle))
+            .bind(place(stream, high))
+            .fetch_optional(self.readers()?)
+            .await
+            .map_err(failed("read"))?;
+            match next {
+                Some((at, latest)) if latest < time.0 => low = position_of(at).0 + 1,
+                _ => high = middle,
+            }
         }
         Ok(Position(low - 1))
     }
