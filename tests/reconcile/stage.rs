@@ -106,6 +106,8 @@ pub(crate) struct Stage {
     directory: TempDir,
     /// Whether a start asks the vendor for what was missed; without it only files bring anything.
     pub(crate) queries: bool,
+    /// How long catching up takes at most.
+    pub(crate) catchup_within: Duration,
     /// Whether silence is watched. Most tests let hours pass in leaps, in which nothing can come.
     pub(crate) watched: bool,
     /// Holds up the lines of files.
@@ -135,6 +137,7 @@ impl Stage {
             clock: ManualClock::new(START),
             directory: tempfile::tempdir().unwrap(),
             queries: true,
+            catchup_within: CatchupConfig::default().within,
             watched: false,
             gate: None,
             history,
@@ -158,7 +161,8 @@ impl Stage {
     pub(crate) async fn run_with(&self, reconcile: ReconcileConfig) -> Run {
         // The clocks run a thousand times faster than callbacks do.
         let send_again_within = Duration::from_secs(600);
-        let catchup = CatchupConfig { queries: self.queries, send_again_within, ..CatchupConfig::default() };
+        let (queries, within) = (self.queries, self.catchup_within);
+        let catchup = CatchupConfig { queries, within, send_again_within, ..CatchupConfig::default() };
         let silence = SilenceConfig { enabled: self.watched, ..SilenceConfig::default() };
         let backfill = BackfillConfig { tell_every: Duration::from_millis(1), ..BackfillConfig::default() };
         let history = self.history.clone();
