@@ -147,6 +147,7 @@ impl Backfill {
             resting,
             jobs: Vec::new(),
             at: None,
+            met: false,
             page_at: Timestamp(0),
             failures: 0,
             provider,

@@ -195,7 +195,7 @@ mod tests {
         amid.conversations.active += Duration::from_secs(2);
         let found = progress(&amid, None);
         assert_eq!((found.eta_seconds, found.active_seconds), (Some(88.0), 32.0));
-        assert_eq!(found.messages_per_second, Some(10.0));
+        assert_eq!(found.messages_per_second, Some(300.0 / 32.0));
         let unplanned = BackfillJob { plans: 0, ..job(tally(0, 0, 0), tally(0, 0, 0)) };
         assert_eq!(progress(&unplanned, None).percent, None);
         let done = BackfillJob { state: BackfillState::Done, ..unbounded };

@@ -60,6 +60,8 @@ pub(super) struct Runner {
     /// Those with something left to do, in the order of their turns.
     pub(super) jobs: Vec<BackfillJob>,
     pub(super) at: Option<At>,
+    /// Whether the vendor was spoken to: the first call of a run costs a connection and a token as well.
+    pub(super) met: bool,
     /// When the last page was asked for.
     pub(super) page_at: Timestamp,
     /// Failures in a row that are nobody's fault but an outage's.

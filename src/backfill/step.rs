@@ -41,6 +41,14 @@ impl Runner {
                 None => return self.end(job, BackfillState::Done, None).await,
             },
         };
+        if !std::mem::replace(&mut self.met, true) {
+            // What this costs once would be taken for the price of every page. If it fails, so will the page.
+            let provider = self.provider.clone();
+            let met = async move { provider.probe().await.is_ok() };
+            if self.while_running(id, met).await.is_none() {
+                return Ok(Stepped::Over);
+            }
+        }
         let began = self.clock.now();
         let spacing = self.config.spacing().saturating_sub(began.since(self.page_at));
         if spacing > Duration::ZERO && self.page_at <= began {

@@ -52,8 +52,9 @@ impl Walker {
         }
     }
 
-    /// Asks for what the vendor kept of a window; how many callbacks came.
-    pub(super) async fn send_again(&mut self, window: &RepairWindow) -> u64 {
+    /// Asks for what the vendor kept of a window, until `bound`; how many callbacks came. What did not come by then is
+    /// asked for once more later.
+    pub(super) async fn send_again(&mut self, window: &RepairWindow, bound: Timestamp) -> u64 {
         if !self.config.send_again
             || self.puller.provider.kept_callbacks().is_none()
             || self.clock.now() < self.no_store_until
@@ -66,14 +67,15 @@ impl Walker {
             since = since.min(left.since);
         }
         let again = Again { window: window.id, since, until, rounds: 0, due: self.clock.now() };
-        self.round(again).await
+        self.round(again, bound).await
     }
 
     /// Asks once more, and adds what came to the window.
     pub(super) async fn ask_again(&mut self) {
         let Some(again) = self.again.take() else { return };
         let id = again.window;
-        let came = self.round(again).await;
+        let bound = self.clock.now() + self.config.within;
+        let came = self.round(again, bound).await;
         let written = async {
             let windows = self.puller.store.windows(&self.puller.tenant, &self.app, false, 1000).await?;
             if let Some(mut window) = windows.into_iter().find(|window| window.id == id) {
@@ -87,9 +89,9 @@ impl Walker {
         }
     }
 
-    async fn round(&mut self, mut again: Again) -> u64 {
+    async fn round(&mut self, mut again: Again, bound: Timestamp) -> u64 {
         again.rounds += 1;
-        let outcome = self.try_round(&again).await;
+        let outcome = self.try_round(&again, bound).await;
         let round = match outcome {
             Ok(round) => round,
             Err(error) if error.kind() == ErrorKind::Unsupported => {
@@ -130,14 +132,12 @@ impl Walker {
         round.came
     }
 
-    async fn try_round(&self, again: &Again) -> Result<Round> {
+    async fn try_round(&self, again: &Again, bound: Timestamp) -> Result<Round> {
         let Some(kept) = self.puller.provider.kept_callbacks() else {
             return Ok(Round { over: true, ..Round::default() });
         };
         let limits = kept.limits();
-        // One bound for the whole round, within that of the walk.
-        let until = self.clock.now() + self.config.send_again_within.min(self.config.within);
-        let all = self.bounded(until, kept.slots()).await?;
+        let all = self.bounded(bound, kept.slots()).await?;
         let wanted: Vec<KeptSlot> = all
             .into_iter()
             .filter(|slot| slot.callbacks > 0 && slot.repeats < limits.max_repeats)
@@ -155,16 +155,17 @@ impl Walker {
         ingest.expect_again(alias, spans);
         let mut round = Round { slots: wanted.len() as u64, ..Round::default() };
         for slot in &wanted {
-            match self.bounded(until, kept.send_again(slot)).await {
+            match self.bounded(bound, kept.send_again(slot)).await {
                 Ok(()) => round.kept += slot.callbacks,
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
+        let until = (now + self.config.send_again_within).min(bound);
         while ingest.came_again(alias) < round.kept && self.clock.now() < until {
             self.clock.sleep(LOOK).await;
         }
-        self.bounded(until, async {
+        self.bounded(bound, async {
             ingest.idle().await;
             Ok(())
         })
@@ -174,11 +175,13 @@ impl Walker {
         Ok(round)
     }
 
-    /// No call may hold up the walk.
-    async fn bounded<T>(&self, until: Timestamp, call: impl Future<Output = Result<T>>) -> Result<T> {
+    /// No call may hold up the walk, nor all of them together.
+    async fn bounded<T>(&self, bound: Timestamp, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let most = self.config.send_again_within.min(bound.since(self.clock.now()));
         tokio::select! {
+            biased;
             answer = call => answer,
-            () = self.clock.sleep(until.since(self.clock.now())) => {
+            () = self.clock.sleep(most) => {
                 Err(switchboard_contract::Error::new(ErrorKind::Timeout, "the vendor did not answer in time"))
             }
         }

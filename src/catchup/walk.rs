@@ -153,7 +153,7 @@ impl Walker {
         self.notices.tell(Topic::Backfill, "repair_window_opened", &format!("window/{}", window.id), detail).await;
         // Everything together is bounded: the vendor's own store first, which is the cheapest, then queries.
         let bound = self.clock.now() + self.config.within;
-        window.sent_again += self.send_again(&window).await;
+        window.sent_again += self.send_again(&window, bound).await;
         let walked = self.ask(window.since, window.until, bound.since(self.clock.now())).await;
         window.queried += walked.fresh;
         let written = async {

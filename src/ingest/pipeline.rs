@@ -153,7 +153,7 @@ impl Line {
                 Ok(()) => {
                     for work in works.drain(..attempt.used) {
                         if let Work::Event(item) = work {
-                            item.source.journalled(item.inbound.sent_at);
+                            item.source.journalled(&item.inbound.key, item.inbound.sent_at);
                         }
                     }
                     trouble = Trouble { careful: trouble.careful.saturating_sub(attempt.used), strikes: 0 };

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use metrics::{Counter, Histogram, counter, histogram};
 use parking_lot::Mutex;
 use switchboard_contract::storage::Appended;
-use switchboard_contract::{FixedVerdict, Origin, Provider, ProviderId, Timestamp};
+use switchboard_contract::{EventKey, FixedVerdict, Origin, Provider, ProviderId, Timestamp};
 use tokio::sync::watch;
 
 use super::record::Address;
@@ -65,7 +65,8 @@ struct Meter {
 #[derive(Debug, Default)]
 struct Again {
     spans: Vec<(Timestamp, Timestamp)>,
-    came: u64,
+    /// Each counts once: the vendor also tries those again that it sends again.
+    came: HashSet<EventKey>,
 }
 
 /// Callbacks were refused because they could not be kept; the vendor may not try them again.
@@ -171,12 +172,12 @@ impl Source {
     /// Callbacks of these times are those the vendor was asked to send again, until this is called once more.
     pub(super) fn expect_again(&self, spans: Vec<(Timestamp, Timestamp)>) {
         self.asked_again.store(!spans.is_empty(), Ordering::Relaxed);
-        *self.again.lock() = Again { spans, came: 0 };
+        *self.again.lock() = Again { spans, came: HashSet::new() };
     }
 
     /// How many of those came.
     pub(super) fn came_again(&self) -> u64 {
-        self.again.lock().came
+        self.again.lock().came.len() as u64
     }
 
     fn is_again(&self, sent_at: Timestamp) -> bool {
@@ -190,9 +191,9 @@ impl Source {
     }
 
     /// Events of this callback's time are journalled.
-    pub(super) fn journalled(&self, sent_at: Timestamp) {
+    pub(super) fn journalled(&self, key: &EventKey, sent_at: Timestamp) {
         if self.is_again(sent_at) {
-            self.again.lock().came += 1;
+            self.again.lock().came.insert(key.clone());
         }
     }
 

@@ -20,6 +20,8 @@ const BAN: u64 = 10;
 const BAN_MEMORY: Duration = Duration::from_secs(120);
 /// While nothing is learnt the vendor is not asked more often than this.
 const UNLEARNT: Duration = Duration::from_secs(60);
+/// Asked in vain, the vendor is asked once more after so many further gaps.
+const ONCE_MORE: f64 = 0.75;
 /// The longest wait between two looks.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -71,8 +73,8 @@ pub(super) struct Detector {
     refused: u64,
     /// Refusals, and when the last of them was seen.
     refusals: (u64, Timestamp),
-    /// The vendor is not asked again before.
-    ask_at: Timestamp,
+    /// The vendor is not asked again before, nor before so many gaps have passed.
+    ask_at: (Timestamp, f64),
 }
 
 impl Detector {
@@ -84,13 +86,18 @@ impl Detector {
             accepted: 0,
             refused: 0,
             refusals: (0, Timestamp(0)),
-            ask_at: Timestamp(0),
+            ask_at: (Timestamp(0), 0.0),
         }
     }
 
     /// Since when no callback came.
     pub(super) fn since(&self) -> Timestamp {
         self.since
+    }
+
+    /// Since when no callback came, with what has come now.
+    pub(super) fn since_last(&self, arrivals: &Arrivals) -> Timestamp {
+        arrivals.last.map_or(self.since, |last| last.max(self.since))
     }
 
     pub(super) fn is_silent(&self) -> bool {
@@ -101,7 +108,7 @@ impl Detector {
     pub(super) fn restart(&mut self, now: Timestamp) {
         self.since = self.since.max(now);
         self.state = State::Calm;
-        self.ask_at = Timestamp(0);
+        self.ask_at = (Timestamp(0), 0.0);
     }
 
     /// The vendor says that something was said.
@@ -121,7 +128,7 @@ impl Detector {
         self.accepted = arrivals.accepted;
         if came {
             self.since = arrivals.last.unwrap_or(now).max(self.since);
-            self.ask_at = Timestamp(0);
+            self.ask_at = (Timestamp(0), 0.0);
         }
         if self.state == State::Silent {
             if came {
@@ -134,21 +141,22 @@ impl Detector {
         let Some(expected) = expected.filter(|expected| expected.rate >= rare) else {
             return (Act::Nothing, now + LONGEST);
         };
-        let (ask, alarm) = (self.ask_after(&expected), self.alarm_after(&expected));
-        let gap = now.since(self.since);
-        if alarm.is_some_and(|alarm| gap >= alarm) {
+        let alarm_at = self.alarm_at(now, &expected);
+        if alarm_at.is_some_and(|at| now >= at) {
             return (self.alarm(), now + Duration::from_secs(1));
         }
-        let ask_at = (self.since + ask).max(self.ask_at);
-        let alarm_at = alarm.map(|alarm| self.since + alarm);
+        let next = |ask: Timestamp| alarm_at.map_or(ask, |alarm| alarm.min(ask)).min(now + LONGEST);
+        let ask_at = self.ask_at(now, &expected);
         if now < ask_at {
-            return (Act::Nothing, alarm_at.map_or(ask_at, |alarm| alarm.min(ask_at)).min(now + LONGEST));
+            return (Act::Nothing, next(ask_at));
         }
-        // Asked in vain, it is asked again when it has been as long once more.
-        let wait = if expected.learnt { gap.max(SOONEST / 4) } else { gap.max(UNLEARNT) };
-        self.ask_at = now + wait;
-        let next = alarm_at.map_or(self.ask_at, |alarm| alarm.min(self.ask_at));
-        (Act::Ask, next.min(now + LONGEST))
+        // Callbacks may have stopped in the middle of a long gap, so that nothing was said yet that did not come: it is
+        // asked once more before five have passed, and then whenever they have doubled.
+        let wait = if expected.learnt { SOONEST / 4 } else { UNLEARNT };
+        let once_more = self.config.gaps_to_ask + ONCE_MORE;
+        let gaps = if expected.due < once_more { once_more } else { expected.due * 2.0 };
+        self.ask_at = (now + wait, gaps);
+        (Act::Ask, next(self.ask_at(now, &expected)))
     }
 
     fn count_refusals(&mut self, now: Timestamp, arrivals: &Arrivals) {
@@ -171,27 +179,31 @@ impl Detector {
         self.refusals.0 >= BAN && self.refusals.1 + BAN_MEMORY >= self.since
     }
 
-    fn gaps(rate: f64, gaps: f64) -> Duration {
-        Duration::try_from_secs_f64(gaps / rate).unwrap_or(Duration::MAX)
+    /// When so many gaps have passed, if the rate stays: `now` when they have.
+    fn passed(now: Timestamp, expected: &Expectation, gaps: f64) -> Timestamp {
+        let left = ((gaps - expected.due) / expected.rate).max(0.0);
+        now + Duration::try_from_secs_f64(left).unwrap_or(LONGEST).min(LONGEST * 2)
     }
 
-    /// After how long the vendor is asked.
-    fn ask_after(&self, expected: &Expectation) -> Duration {
-        let gaps = Self::gaps(expected.rate, self.config.gaps_to_ask);
-        if expected.rate >= 1.0 { gaps.max(SOONEST) } else { gaps }
+    /// When the vendor is asked.
+    fn ask_at(&self, now: Timestamp, expected: &Expectation) -> Timestamp {
+        let (not_before, gaps) = self.ask_at;
+        let at = Self::passed(now, expected, gaps.max(self.config.gaps_to_ask)).max(not_before);
+        if expected.rate >= 1.0 { at.max(self.since + SOONEST) } else { at }
     }
 
-    /// After how long it is an alarm without an answer; `None` for never.
-    fn alarm_after(&self, expected: &Expectation) -> Option<Duration> {
-        let gaps = Self::gaps(expected.rate, self.config.gaps_to_alarm);
+    /// When it is an alarm without an answer; `None` for never.
+    fn alarm_at(&self, now: Timestamp, expected: &Expectation) -> Option<Timestamp> {
+        let (soon, within) = (self.since + SOONEST * 2, self.since + self.config.alarm_within);
         if self.banned() {
             // Refusals and then nothing: that needs no further witness.
-            let soon = Self::gaps(expected.rate, self.config.gaps_to_ask + 0.5);
-            return Some(if expected.rate >= 1.0 { soon.max(SOONEST * 2).min(self.config.alarm_within) } else { soon });
+            let at = Self::passed(now, expected, self.config.gaps_to_ask + 0.5);
+            return Some(if expected.rate >= 1.0 { at.max(soon).min(within) } else { at });
         }
+        let at = Self::passed(now, expected, self.config.gaps_to_alarm);
         if expected.rate >= 1.0 {
-            return Some(gaps.max(SOONEST * 2).min(self.config.alarm_within));
+            return Some(at.max(soon).min(within));
         }
-        expected.learnt.then(|| gaps.max(expected.longest_gap * 2).max(self.config.alarm_within))
+        expected.learnt.then(|| at.max(self.since + expected.longest_gap * 2).max(within))
     }
 }

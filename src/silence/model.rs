@@ -33,6 +33,8 @@ pub(super) const KEPT: Duration = Duration::from_secs((WEEKS as u64 * 7 + 1) * 2
 pub(super) struct Expectation {
     /// Callbacks a second.
     pub(super) rate: f64,
+    /// Callbacks that should have come since the last one: the gaps that have passed.
+    pub(super) due: f64,
     /// The longest wait in the same hours of the weeks before.
     pub(super) longest_gap: Duration,
     /// It comes from weeks before, not from the last minutes alone.
@@ -98,20 +100,41 @@ impl Model {
         Some((sum / known.len() as f64, longest))
     }
 
-    /// What to expect at a moment; `None` while nothing tells.
-    pub(super) fn expect(&self, now: Timestamp) -> Option<Expectation> {
-        let hour = hour_of(now);
-        let present = self.present();
-        let Some((here, longest)) = self.learnt(hour) else {
-            return present.map(|rate| Expectation { rate, longest_gap: Duration::ZERO, learnt: false });
-        };
+    /// The rate of a moment by the weeks before it, and the longest wait in them.
+    fn by_week(&self, at: Timestamp) -> Option<(f64, Duration)> {
+        let hour = hour_of(at);
+        let (here, longest) = self.learnt(hour)?;
         // From the middle of this hour towards the nearer neighbour.
-        let from_middle = now.since(hour).as_secs_f64() / HOUR.as_secs_f64() - 0.5;
+        let from_middle = at.since(hour).as_secs_f64() / HOUR.as_secs_f64() - 0.5;
         let neighbour = if from_middle < 0.0 { hour - HOUR } else { hour + HOUR };
         let (there, longest_there) = self.learnt(neighbour).unwrap_or((here, longest));
         let share = from_middle.abs();
-        let by_week = here * (1.0 - share) + there * share;
-        let rate = present.map_or(by_week, |present| by_week.min(present * LIKE_NOW));
-        Some(Expectation { rate, longest_gap: longest.max(longest_there), learnt: true })
+        Some((here * (1.0 - share) + there * share, longest.max(longest_there)))
+    }
+
+    /// What to expect at a moment when no callback came since `since`; `None` while nothing tells.
+    pub(super) fn expect(&self, since: Timestamp, now: Timestamp) -> Option<Expectation> {
+        let present = self.present();
+        let Some((by_week, longest_gap)) = self.by_week(now) else {
+            let due = |rate: f64| rate * now.since(since).as_secs_f64();
+            return present.map(|rate| Expectation {
+                rate,
+                due: due(rate),
+                longest_gap: Duration::ZERO,
+                learnt: false,
+            });
+        };
+        let bounded = |rate: f64| present.map_or(rate, |present| rate.min(present * LIKE_NOW));
+        let rate = bounded(by_week);
+        // Half an hour runs straight, so its middle stands for it.
+        let (mut due, mut from) = (0.0, since.max(now - KEPT));
+        while from < now {
+            let until = (hour_of(from) + if from.since(hour_of(from)) < HOUR / 2 { HOUR / 2 } else { HOUR }).min(now);
+            let length = until.since(from);
+            let there = self.by_week(from + length / 2).map_or(rate, |(there, _)| bounded(there));
+            due += there * length.as_secs_f64();
+            from = until;
+        }
+        Some(Expectation { rate, due, longest_gap, learnt: true })
     }
 }

@@ -33,6 +33,19 @@ fn exponential(random: &mut StdRng, mean: f64) -> f64 {
     -mean * (1.0 - random.random::<f64>()).ln()
 }
 
+/// When the next callback comes. The rate may change long before: of callbacks at the highest rate those stay that the
+/// rate of their moment has room for.
+fn next_event(random: &mut StdRng, after: Timestamp, scale: f64) -> Timestamp {
+    let most = scale * 1.01;
+    let mut at = after;
+    loop {
+        at = at + Duration::from_secs_f64(exponential(random, 1.0 / most).max(0.001));
+        if random.random::<f64>() * most < rate(at, scale) {
+            return at;
+        }
+    }
+}
+
 /// Three weeks before, each hour as chance would have counted it.
 fn learnt(random: &mut StdRng, scale: f64) -> Model {
     let mut hours = Vec::new();
@@ -71,7 +84,7 @@ fn live(
     let (mut seen, mut lost) = (Seen::default(), 0_u64);
     let mut now = from;
     let mut look = from;
-    let mut event = from + Duration::from_secs_f64(exponential(random, 1.0 / rate(from, scale)));
+    let mut event = next_event(random, from, scale);
     while now < until {
         if event <= look {
             now = event;
@@ -81,14 +94,14 @@ fn live(
                 arrivals.accepted += 1;
                 arrivals.last = Some(now);
             }
-            event = now + Duration::from_secs_f64(exponential(random, 1.0 / rate(now, scale)).max(0.001));
+            event = next_event(random, now, scale);
             continue;
         }
         now = look;
         if let Some(last) = arrivals.last {
             model.saw(last, arrivals.accepted);
         }
-        let expected = model.expect(now);
+        let expected = model.expect(detector.since_last(&arrivals), now);
         let (mut act, next) = detector.look(now, &arrivals, expected);
         seen.asked += u64::from(act == Act::Ask);
         if act == Act::Ask && lost > 0 {
@@ -131,7 +144,7 @@ fn due(from: Timestamp, until: Timestamp, scale: f64) -> f64 {
 }
 
 /// Whenever callbacks stop, the alarm comes in time: 60 s where one a second is expected, else five expected gaps,
-/// unless nothing was said in four of them, so that there was nothing to notice.
+/// unless nothing was said until then, so that there was nothing to notice.
 #[test]
 fn a_silence_is_an_alarm_in_time() {
     let (mut late, mut tried, mut fast) = (0, 0, 0);
@@ -154,7 +167,8 @@ fn a_silence_is_an_alarm_in_time() {
         }
     }
     assert!(fast > 10 && fast + 30 < tried, "both sides of the bar are tried: {fast} of {tried}");
-    // e^-4 of them say nothing in four gaps: about two of a hundred.
+    // Callbacks stop between two of them, so a gap is its quiet part before and its silent part after: of 4.75 gaps
+    // that end without a callback 5.75 e^-4.75, about five of a hundred, had nobody say anything in the silent part.
     assert!(late * 20 <= tried, "{late} of {tried} were late");
 }
 
@@ -176,26 +190,29 @@ fn a_holiday_is_no_silence_and_the_present_does_not_fade_in_one() {
     let mut random = StdRng::seed_from_u64(3);
     let mut model = learnt(&mut random, 4.0);
     let noon = MONDAY + Duration::from_secs(12 * 3600);
-    let usual = model.expect(noon).unwrap().rate;
+    let usual = model.expect(noon, noon).unwrap().rate;
     // Fifty times less than on other Mondays.
     for minute in 0..30_u32 {
         model.saw(noon - HOUR / 2 + minute * HOUR / 60, u64::from(minute) * 3);
     }
-    let expected = model.expect(noon).unwrap().rate;
+    let expected = model.expect(noon, noon).unwrap().rate;
     assert!(expected < usual / 10.0, "{expected} instead of {usual}");
-    let later = model.expect(noon + HOUR / 4).unwrap().rate;
+    let later = model.expect(noon, noon + HOUR / 4).unwrap().rate;
     assert!((later - expected).abs() < expected / 100.0, "silence does not lower what is expected: {later}");
 }
 
 #[test]
 fn refusals_before_a_silence_make_a_ban_of_it() {
-    let expected = Some(super::model::Expectation { rate: 2.0, longest_gap: Duration::ZERO, learnt: true });
+    let expected = |now: Timestamp| {
+        let due = 2.0 * now.since(MONDAY).as_secs_f64();
+        Some(super::model::Expectation { rate: 2.0, due, longest_gap: Duration::ZERO, learnt: true })
+    };
     for (refused, cause) in [(90, Cause::Ban), (3, Cause::Silence)] {
         let mut detector = Detector::new(SilenceConfig::default(), MONDAY);
         let arrivals = Arrivals { accepted: 5, refused, last: Some(MONDAY), longest_gap: Duration::ZERO };
         let mut now = MONDAY;
         let found = loop {
-            let (act, next) = detector.look(now, &arrivals, expected);
+            let (act, next) = detector.look(now, &arrivals, expected(now));
             match act {
                 Act::Alarm(cause) => break cause,
                 _ => now = next,
@@ -204,7 +221,7 @@ fn refusals_before_a_silence_make_a_ban_of_it() {
         };
         assert_eq!(found, cause);
         let back = Arrivals { accepted: 6, last: Some(now), ..arrivals };
-        assert_eq!(detector.look(now, &back, expected).0, Act::Back);
+        assert_eq!(detector.look(now, &back, expected(now)).0, Act::Back);
         assert!(!detector.is_silent());
     }
 }

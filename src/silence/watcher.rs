@@ -19,6 +19,8 @@ use crate::reconcile::{HOUR, hour_of};
 
 /// A callback takes no longer than this to come.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
+/// While silence means nothing, it is looked this often whether it does again.
+const AWAY: Duration = Duration::from_secs(5);
 /// So often what was counted is written down.
 const WRITE: Duration = Duration::from_secs(60);
 
@@ -84,11 +86,12 @@ impl Watcher {
         let arrivals = ingest.arrivals(&self.alias)?;
         let now = self.clock.now();
         self.record(count, &arrivals, now).await;
-        if !self.watching(&ingest) {
+        // An alarm leads to catching up itself; it lasts until callbacks come again.
+        if !count.detector.is_silent() && !self.watching(&ingest) {
             count.detector.restart(now);
-            return Some(now + WRITE);
+            return Some(now + AWAY);
         }
-        let expected = count.model.expect(now);
+        let expected = count.model.expect(count.detector.since_last(&arrivals), now);
         gauge!("switchboard_callbacks_expected_per_second", "provider" => self.alias.as_str().to_owned())
             .set(expected.map_or(0.0, |expected| expected.rate));
         let (act, next) = count.detector.look(now, &arrivals, expected);

@@ -10,7 +10,7 @@ use switchboard::{ConversationId, DeadLetterFilter, EventData};
 use switchboard_contract::storage::{BackfillScope, BackfillState, SetbackKind};
 use switchboard_contract::{BackfillId, Clock, ErrorKind, Origin, ProviderId, TenantId, Timestamp, Topic, UserId};
 use switchboard_emulators::Faults;
-use switchboard_emulators::common::RestFaults;
+use switchboard_emulators::common::{FaultAction, FaultStep, RestFaults};
 
 use crate::stage::{HOUR, Run, Stage, Vendor};
 
@@ -247,7 +247,7 @@ async fn an_outage_spends_no_tries_and_a_bad_page_only_its_own() {
     let tenant = run.switchboard.tenant("default");
     let letters = tenant.dead_letters(&DeadLetterFilter::default(), None, 10).await.unwrap().letters;
     let [letter] = letters.as_slice() else { panic!("{letters:?}") };
-    assert_eq!((letter.kind, letter.attempts), (SetbackKind::Job, 4));
+    assert_eq!((letter.kind, letter.attempts), (SetbackKind::Job, 1), "an answer that cannot be read is final");
     assert_eq!(letter.conversation, Some(direct("ann", "bob")));
     stage.huanxin().change_settings(|settings| settings.history.roaming.messages_field = "messages".to_owned());
     tenant.redrive_dead_letter(&letter.id, RedriveRisk::None).await.unwrap();
@@ -255,6 +255,16 @@ async fn an_outage_spends_no_tries_and_a_bad_page_only_its_own() {
     stage.drive(run.switchboard.backfill().idle()).await;
     let newest = run.switchboard.backfill().list(&TenantId::default(), false, 1).await.unwrap().remove(0).job;
     assert_eq!((newest.state, newest.failed, newest.messages), (BackfillState::Done, 0, 200), "{newest:?}");
+
+    // Every try of the page fails while the vendor answers otherwise: three after the first.
+    let script = (1..=64).map(|nth| FaultStep::rest(nth, "/roaming", FaultAction::HtmlError)).collect();
+    stage.set_faults(Faults { script, ..Faults::default() });
+    let id = start(&run, BackfillRequest::of(BackfillScope::Conversation(direct("ann", "bob")))).await;
+    stage.drive(run.switchboard.backfill().idle()).await;
+    let job = get(&run, id).await.job;
+    assert_eq!((job.state, job.failed), (BackfillState::Done, 1), "{job:?}");
+    let letters = tenant.dead_letters(&DeadLetterFilter::default(), None, 10).await.unwrap().letters;
+    assert_eq!(letters.iter().map(|letter| letter.attempts).collect::<Vec<_>>(), [4], "{letters:?}");
     run.stop().await;
 }
 

@@ -128,9 +128,10 @@ async fn a_thousand_hints_during_one_fetch_are_one_more_fetch() {
     stage.quiet(&run).await;
     let settled = stage.until_told(&run, "history_hint_settled", 2).await;
     stage.drive(tokio::time::sleep(Duration::from_millis(200))).await;
-    // One ran and one waited, and it covers them all.
-    let calls: u64 = settled.iter().map(|settled| settled["calls"].as_u64().unwrap()).sum();
-    assert_eq!((stage.queries_asked() - before) as u64, calls, "{settled:?}");
+    // One ran and one waited, which covers them all. The vendor takes up to three calls for one page.
+    let calls: Vec<u64> = settled.iter().map(|told| told["calls"].as_u64().unwrap()).collect();
+    assert!(calls.len() == 2 && calls.iter().all(|calls| (1..=3).contains(calls)), "{settled:?}");
+    assert_eq!((stage.queries_asked() - before) as u64, calls.iter().sum::<u64>(), "{settled:?}");
     assert_eq!(run.notices("history_hint_settled").await.len(), 2);
     assert!(run.messages().await.iter().any(|(id, ..)| *id == unheard), "whatever else was missing came along");
     run.stop().await;

@@ -15,7 +15,9 @@ async fn windows(run: &Run) -> Vec<RepairWindow> {
 /// A vendor whose store is bought, and a run that was there and went. Nothing is asked by query, so that what comes is
 /// what the store sent.
 async fn gone() -> Stage {
-    let stage = Stage::without_queries(Vendor::Huanxin).await;
+    let mut stage = Stage::without_queries(Vendor::Huanxin).await;
+    // The clocks run a thousand times faster than callbacks do.
+    stage.catchup_within = Duration::from_secs(600);
     stage.huanxin().change_settings(|settings| settings.callbacks.storage = true);
     let run = stage.run().await;
     stage.drive(run.switchboard.catchup().online()).await;
@@ -66,7 +68,7 @@ async fn i02_after_25_minutes_off_the_vendors_store_brings_everything_once() {
     let window = windows(&run).await.remove(0);
     assert!(window.complete && window.repaired == 0, "files had nothing to add: {window:?}");
     all_came(&stage, &run).await;
-    assert_eq!(most_repeats(&stage).await, 0, "the slots are gone by now");
+    assert_eq!(most_repeats(&stage).await, repeats, "what came is not asked for again");
     run.stop().await;
 }
 

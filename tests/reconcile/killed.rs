@@ -52,8 +52,10 @@ fn said(sidecar: &Sidecar, arguments: &[&str]) -> Value {
 async fn i05_killed_at_forty_percent_a_job_resumes_and_fetches_at_most_one_page_twice() {
     let vendor = vendor().await;
     let directory = tempfile::tempdir().unwrap();
+    // Nothing but the job asks the vendor, so that every page asked for is the job's.
     let config = format!(
-        "[store]\nurl = \"sqlite://killed.db\"\n[backfill]\npages_per_second = 40\n\
+        "[history.automatic]\nenabled = false\n[history.hints]\nenabled = false\n[catchup]\nqueries = false\n\
+         [silence]\nenabled = false\n[store]\nurl = \"sqlite://killed.db\"\n[backfill]\npages_per_second = 40\n\
          [providers.main]\nkind = \"huanxin\"\napp_key = \"{APP}\"\nclient_id = \"id\"\nclient_secret = \"secret\"\n\
          callback_secret = \"callback-secret\"\nbase_url = \"{}\"\n",
         vendor.base_url()

@@ -75,8 +75,7 @@ async fn what_was_missed_is_fetched_before_the_provider_is_online() {
 
 #[tokio::test]
 async fn i12_a_vendor_that_does_not_answer_delays_online_no_longer_than_the_bound() {
-    let (mut stage, ..) = away(Vendor::Huanxin).await;
-    stage.patient = false;
+    let (stage, ..) = away(Vendor::Huanxin).await;
     stage.set_faults(Faults { rest: RestFaults { slow_ms: 3_600_000, ..RestFaults::default() }, ..Faults::default() });
     let run = stage.run().await;
     stage.advance(Duration::from_secs(50));

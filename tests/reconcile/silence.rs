@@ -73,6 +73,7 @@ async fn a_ban_of_five_minutes_is_told_within_a_minute_and_its_hour_made_whole()
     assert_eq!(silent(&run), None, "callbacks come again");
     talk(&stage, &run, Duration::from_secs(60)).await;
     assert_eq!(run.notices("callbacks_back").await.len(), 1);
+    assert_eq!(run.notices("callbacks_silent").await.len(), 1, "one alarm for one ban");
     stage.drive(run.switchboard.catchup().online()).await;
 
     stage.pass(&run, 36).await;
@@ -86,6 +87,5 @@ async fn a_ban_of_five_minutes_is_told_within_a_minute_and_its_hour_made_whole()
     assert!(window.complete && window.closed_at.is_some(), "{window:?}");
     assert!(window.since <= last && window.until >= banned + Duration::from_secs(300), "one window for all of it");
     assert_eq!(windows.iter().filter(|window| window.cause == "ban").count(), 1, "{windows:?}");
-    assert_eq!(run.notices("callbacks_silent").await.len(), 1, "one alarm for one ban");
     run.stop().await;
 }

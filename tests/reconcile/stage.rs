@@ -106,8 +106,8 @@ pub(crate) struct Stage {
     directory: TempDir,
     /// Whether a start asks the vendor for what was missed; without it only files bring anything.
     pub(crate) queries: bool,
-    /// Whether callbacks that are sent again have the time they need: the clocks run a thousand times faster than they do.
-    pub(crate) patient: bool,
+    /// How long catching up takes at most.
+    pub(crate) catchup_within: Duration,
     /// Whether silence is watched. Most tests let hours pass in leaps, in which nothing can come.
     pub(crate) watched: bool,
     /// Holds up the lines of files.
@@ -137,7 +137,7 @@ impl Stage {
             clock: ManualClock::new(START),
             directory: tempfile::tempdir().unwrap(),
             queries: true,
-            patient: true,
+            catchup_within: CatchupConfig::default().within,
             watched: false,
             gate: None,
             history,
@@ -159,10 +159,10 @@ impl Stage {
     }
 
     pub(crate) async fn run_with(&self, reconcile: ReconcileConfig) -> Run {
-        let mut catchup = CatchupConfig { queries: self.queries, ..CatchupConfig::default() };
-        if self.patient {
-            (catchup.within, catchup.send_again_within) = (Duration::from_secs(600), Duration::from_secs(600));
-        }
+        // The clocks run a thousand times faster than callbacks do.
+        let send_again_within = Duration::from_secs(600);
+        let (queries, within) = (self.queries, self.catchup_within);
+        let catchup = CatchupConfig { queries, within, send_again_within, ..CatchupConfig::default() };
         let silence = SilenceConfig { enabled: self.watched, ..SilenceConfig::default() };
         let backfill = BackfillConfig { tell_every: Duration::from_millis(1), ..BackfillConfig::default() };
         let history = self.history.clone();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::history::{slot_name, ten_minutes};
+use super::rules::CallbackRule;
 use super::settings::Zone;
 use crate::common::{CallbackJob, OutgoingCallback};
 
@@ -46,11 +47,22 @@ impl Storage {
             .collect()
     }
 
-    /// The events of a slot, addressed to `target` when given; none when there is no such slot.
-    pub(crate) fn replay(&mut self, date: &str, zone: Zone, target: Option<&str>) -> Option<Vec<CallbackJob>> {
+    /// The events of a slot, addressed to `target` when given, else to their rule's address of now; none when there is
+    /// no such slot.
+    pub(crate) fn replay(
+        &mut self,
+        date: &str,
+        zone: Zone,
+        target: Option<&str>,
+        rules: &[CallbackRule],
+    ) -> Option<Vec<CallbackJob>> {
         let slot = self.slots.iter_mut().find(|(start, _)| slot_name(**start, zone) == date)?.1;
         slot.retries += 1;
-        Some(slot.events.iter().map(|job| redirect(job, target)).collect())
+        let moved = |job: &CallbackJob| {
+            let gone = rules.iter().all(|rule| rule.url != job.url);
+            rules.first().filter(|_| gone).map(|rule| rule.url.as_str())
+        };
+        Some(slot.events.iter().map(|job| redirect(job, target.or_else(|| moved(job)))).collect())
     }
 }
 

@@ -165,7 +165,7 @@ impl Journal for SqliteStore {
         let (mut low, mut high) = (unsigned(trimmed) + 1, unsigned(tail) + 1);
         while low < high {
             let middle = low.midpoint(high);
-            // The row may be gone, trimmed meanwhile or removed by hand: then the next one tells.
+            // Rows may have been removed by hand, or trimmed meanwhile: the next one that is there speaks for them.
             let next: Option<(i64, i64)> = sqlx::query_as(
                 "SELECT place, received_max FROM journal WHERE place >= ? AND place < ? ORDER BY place LIMIT 1",
             )
@@ -175,7 +175,7 @@ impl Journal for SqliteStore {
             .await
             .map_err(failed("read"))?;
             match next {
-                Some((place, latest)) if latest < time.0 => low = position_of(place).0 + 1,
+                Some((at, latest)) if latest < time.0 => low = position_of(at).0 + 1,
                 _ => high = middle,
             }
         }

@@ -41,9 +41,9 @@ async fn info(call: Call, _: AppOnly) -> Answer {
 async fn retry(call: Call, _: AppOnly, fields: Fields) -> Answer {
     bought(&call)?;
     let date = fields.text("date").ok_or_else(|| ApiError::argument("date can't be empty"))?;
-    let zone = call.app.settings().history.zone;
+    let settings = call.app.settings();
     let target = fields.text("targetUrl").filter(|target| !target.is_empty());
-    let events = call.app.storage.lock().replay(date, zone, target);
+    let events = call.app.storage.lock().replay(date, settings.history.zone, target, &settings.callbacks.rules);
     let word = if events.is_some() { "success" } else { "failure" };
     for event in events.unwrap_or_default() {
         call.app.sender.submit(event);
