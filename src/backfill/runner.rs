@@ -132,7 +132,7 @@ impl Runner {
             let others = self.jobs.iter().any(|job| job.state == BackfillState::Queued);
             if others && self.clock.now() >= end {
                 match self.change(id, BackfillState::Queued).await {
-                    Ok(_) => return self.to_the_back(id),
+                    Ok(_) => return self.put_last(id),
                     Err(error) => self.trouble(&error).await,
                 }
                 continue;
@@ -146,7 +146,7 @@ impl Runner {
         }
     }
 
-    fn to_the_back(&mut self, id: BackfillId) {
+    fn put_last(&mut self, id: BackfillId) {
         if let Some(at) = self.jobs.iter().position(|job| job.id == id) {
             let job = self.jobs.remove(at);
             self.jobs.push(job);

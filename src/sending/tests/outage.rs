@@ -29,7 +29,7 @@ async fn say(world: &World, vendor: &Vendor, conversations: usize, numbers: std:
     let mut messages = Vec::new();
     for number in numbers {
         for to in 0..conversations {
-            let outgoing = Outgoing::text("alice", To::user(format!("u{to}")), &format!("{number:04}"));
+            let outgoing = Outgoing::text("alice", To::user(format!("u{to}")), format!("{number:04}"));
             messages.push(world.send(vendor, outgoing).await.messages[0].1);
         }
     }

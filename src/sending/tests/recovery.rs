@@ -121,7 +121,7 @@ async fn i07_a_conversation_is_redriven_in_order() {
     let mut messages = Vec::new();
     for number in 0..30 {
         for to in ["bob", "eve"] {
-            let outgoing = Outgoing::text("alice", To::user(to), &format!("{number:02}"));
+            let outgoing = Outgoing::text("alice", To::user(to), format!("{number:02}"));
             messages.push((to, world.send(&vendor, outgoing).await.messages[0].1));
         }
     }
