@@ -50,11 +50,17 @@ impl Slow {
         let address = sidecar.url.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
         let head = format!(
-            "POST /callbacks/main HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            "POST /callbacks/main HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+             expect: 100-continue\r\n\r\n",
             body.len()
         );
         let (first, rest) = body.as_bytes().split_at(body.len() / 2);
-        stream.write_all(&[head.as_bytes(), first].concat()).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        // From here on the callback is under way.
+        let mut go_on = [0; 25];
+        stream.read_exact(&mut go_on).unwrap();
+        assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(first).unwrap();
         Self { stream, rest: rest.to_vec() }
     }
 

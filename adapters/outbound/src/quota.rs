@@ -2,6 +2,10 @@
 //!
 //! Vendors count calls (and recipients) in windows, so each group keeps the calls of its last window and lets a new one
 //! pass when the vendor would. A token bucket would not do: full, it admits nearly twice the quota within one window.
+//!
+//! The vendor counts a call some time between its start and its answer. A call therefore leaves its window when the
+//! answer would: a slow call and a quick one behind it must not meet in one window of the vendor's. In short windows,
+//! where that would cost much of the quota, by a part of the window at most.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -28,6 +32,11 @@ impl Quotas {
         self
     }
 }
+
+/// Windows at least this long count a call from its answer.
+const LONG: Duration = Duration::from_secs(10);
+/// The part of a shorter window by which a call's answer moves it.
+const SHARE: u32 = 20;
 
 pub(crate) struct Limiter {
     groups: HashMap<&'static str, Group>,
@@ -78,16 +87,16 @@ impl Limiter {
         Self { groups: groups.collect(), clock }
     }
 
-    /// Waits until one call with `units` fits into every window of its group, and spends it. Returns the time waited.
-    /// Dropping the future gives the place in the queue away and spends nothing.
-    pub(crate) async fn acquire(&self, group: &str, units: u32) -> Duration {
-        let Some(group) = self.groups.get(group) else { return Duration::ZERO };
+    /// Waits until one call with `units` fits into every window of its group, and spends it. Dropping the future gives
+    /// the place in the queue away and spends nothing. What it returns is to be kept until the call is answered.
+    pub(crate) async fn acquire(&self, group: &str, units: u32) -> Spent<'_> {
         let came = self.clock.now();
+        let Some(group) = self.groups.get(group) else { return Spent { limiter: self, group: None, at: came, came } };
         let _turn = group.turn.lock().await;
         loop {
             let now = self.clock.now();
             let tried = group.windows.lock().try_spend(now, units);
-            let Err(wait) = tried else { return now.since(came) };
+            let Err(wait) = tried else { return Spent { limiter: self, group: Some(group), at: now, came } };
             self.clock.sleep(wait.max(Duration::from_millis(1))).await;
         }
     }
@@ -114,7 +123,37 @@ impl Limiter {
     }
 }
 
+/// A call that is under way. When it is dropped, the call was answered, or given up.
+pub(crate) struct Spent<'a> {
+    limiter: &'a Limiter,
+    group: Option<&'a Group>,
+    came: Timestamp,
+    at: Timestamp,
+}
+
+impl Spent<'_> {
+    /// How long it had to wait.
+    pub(crate) fn waited(&self) -> Duration {
+        self.at.since(self.came)
+    }
+}
+
+impl Drop for Spent<'_> {
+    fn drop(&mut self) {
+        if let Some(group) = self.group {
+            group.windows.lock().answered(self.at, self.limiter.clock.now());
+        }
+    }
+}
+
 impl State {
+    /// A call that was spent at `at` is over.
+    fn answered(&mut self, at: Timestamp, now: Timestamp) {
+        for window in &mut self.windows {
+            window.answered(at, now);
+        }
+    }
+
     fn try_spend(&mut self, now: Timestamp, units: u32) -> Result<(), Duration> {
         let mut wait = Duration::ZERO;
         if let Some(until) = self.paused_until {
@@ -139,6 +178,17 @@ impl State {
 }
 
 impl Window {
+    fn answered(&mut self, at: Timestamp, now: Timestamp) {
+        let counted = if self.per < LONG { now.min(at + self.per / SHARE) } else { now };
+        let Some(place) = self.spent.iter().rposition(|(spent, _)| *spent == at).filter(|_| counted > at) else {
+            return;
+        };
+        if let Some((_, units)) = self.spent.remove(place) {
+            let behind = self.spent.partition_point(|(spent, _)| *spent <= counted);
+            self.spent.insert(behind, (counted, units));
+        }
+    }
+
     fn wait(&mut self, now: Timestamp, units: u32) -> Duration {
         // A clock set back must not keep callers out until it has caught up.
         if self.spent.back().is_some_and(|(at, _)| *at > now) {
@@ -200,6 +250,36 @@ mod tests {
             assert!(pair[3] - pair[0] >= 1_000, "{passed:?}");
         }
         assert!(passed[19] <= 6_100, "no slower than the quota: {passed:?}");
+    }
+
+    #[test]
+    fn a_slow_call_and_a_quick_one_behind_it_never_meet_in_one_window_of_the_vendors() {
+        let mut state = window(Some(1), None);
+        state.windows[0].per = Duration::from_secs(60);
+        assert_eq!(state.try_spend(Timestamp(0), 1), Ok(()));
+        // The vendor may have counted it only just now.
+        state.answered(Timestamp(0), Timestamp(7_000));
+        assert_eq!(state.try_spend(Timestamp(60_000), 1), Err(Duration::from_secs(7)));
+        assert_eq!(state.try_spend(Timestamp(67_000), 1), Ok(()));
+        // In a short window no call takes away more than a part of it.
+        let mut state = window(Some(1), None);
+        assert_eq!(state.try_spend(Timestamp(0), 1), Ok(()));
+        state.answered(Timestamp(0), Timestamp(900));
+        assert_eq!(state.try_spend(Timestamp(1_000), 1), Err(Duration::from_millis(50)));
+    }
+
+    #[test]
+    fn calls_that_are_answered_in_another_order_keep_their_windows_in_order() {
+        let mut state = window(Some(3), Some(100));
+        state.windows[0].per = Duration::from_secs(60);
+        for at in [0, 10, 20] {
+            assert_eq!(state.try_spend(Timestamp(at), at as u32), Ok(()));
+        }
+        state.answered(Timestamp(0), Timestamp(5_000));
+        state.answered(Timestamp(20), Timestamp(100));
+        let spent: Vec<_> = state.windows[0].spent.iter().map(|(at, units)| (at.0, *units)).collect();
+        assert_eq!(spent, [(10, 10), (100, 20), (5_000, 0)]);
+        assert_eq!(state.try_spend(Timestamp(60_010), 1), Ok(()));
     }
 
     #[test]

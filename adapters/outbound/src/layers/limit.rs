@@ -29,14 +29,14 @@ where
     async fn answer(self, ticket: Ticket) -> Result<VendorReply, Error> {
         let group = ticket.call.group;
         ticket.trip.enter(Stage::Queued);
-        {
-            let _waiting = Waiting::new(&self.labels, group);
-            let waited = self.limiter.acquire(group, ticket.call.units).await;
-            metrics::histogram!("switchboard_vendor_quota_wait_seconds", self.labels.group(group).to_vec())
-                .record(waited.as_secs_f64());
-        }
+        let waiting = Waiting::new(&self.labels, group);
+        let spent = self.limiter.acquire(group, ticket.call.units).await;
+        drop(waiting);
+        metrics::histogram!("switchboard_vendor_quota_wait_seconds", self.labels.group(group).to_vec())
+            .record(spent.waited().as_secs_f64());
         ticket.trip.enter(Stage::Idle);
         let result = self.inner.oneshot(ticket).await;
+        drop(spent);
         if let Err(error) = &result
             && let (ErrorKind::RateLimited, Retry::Safe { after: Some(wait) }) = (error.kind(), error.retry())
         {

@@ -189,12 +189,16 @@ impl Session {
         let (waiting, limit) =
             if self.concurrent { (self.out.len(), limit.div_ceil(2)) } else { (self.held_entries, limit) };
         let room = most.saturating_sub(waiting).min(limit);
-        if room == 0 || (self.held_bytes >= config.max_unacked_bytes && !self.concurrent) {
+        let spare = match self.concurrent {
+            true => PAGE_BYTES,
+            false => config.max_unacked_bytes.saturating_sub(self.held_bytes).min(PAGE_BYTES),
+        };
+        if room == 0 || spare == 0 {
             return Ok(false);
         }
-        let (pieces, until) = match self.route.take(after.0, until.0, room) {
+        let (pieces, until) = match self.route.take(after.0, until.0, room, spare) {
             Some((pieces, reached)) if reached > after.0 => (pieces, Position(reached)),
-            _ => look_up(self.shared.service.log().clone(), &self.route.user, after, until, room).await?,
+            _ => look_up(self.shared.service.log().clone(), &self.route.user, after, until, (room, spare)).await?,
         };
         let pieces: Vec<Piece> =
             if self.concurrent { pieces.into_iter().flat_map(Piece::singles).collect() } else { pieces };
@@ -234,12 +238,12 @@ async fn look_up(
     user: &UserId,
     after: Position,
     until: Position,
-    limit: usize,
+    (limit, bytes): (usize, usize),
 ) -> Result<(Vec<Piece>, Position)> {
     let lines = log.glimpses(user, after, until, limit).await?;
     let mut size = 0;
     let fits = |line: &&Glimpse| {
-        let begins = size < PAGE_BYTES;
+        let begins = size < bytes;
         size += line.payload.len();
         begins
     };

@@ -137,19 +137,21 @@ impl Route {
         News { tail: queue.tail, notices: std::mem::take(&mut queue.notices), kick: queue.kick.clone() }
     }
 
-    /// The entries behind `after` up to `until`, at most so many, and how far they are all there are; `None` when the
-    /// log must be read. What is taken is gone from the queue.
-    pub(crate) fn take(&self, after: u64, until: u64, limit: usize) -> Option<(Vec<Piece>, u64)> {
+    /// The entries behind `after` up to `until`, at most so many, no run more once so many bytes are reached, and how far
+    /// they are all there are; `None` when the log must be read. What is taken is gone from the queue.
+    pub(crate) fn take(&self, after: u64, until: u64, limit: usize, bytes: usize) -> Option<(Vec<Piece>, u64)> {
         let mut queue = self.queue.lock();
         if after < queue.from {
             return None;
         }
         queue.pass(after);
-        let (mut taken, mut left, mut reached) = (Vec::new(), limit, after);
-        while let Some(run) = queue.runs.front().cloned()
+        let (mut taken, mut left, mut spare, mut reached) = (Vec::new(), limit, bytes, after);
+        while spare > 0
+            && let Some(run) = queue.runs.front().cloned()
             && let Some(piece) = Piece::between(&run, reached, until, left)
         {
             left -= piece.len();
+            spare = spare.saturating_sub(piece.size());
             reached = piece.last();
             taken.push(piece);
             if reached >= run.last() {
@@ -358,7 +360,7 @@ mod tests {
     }
 
     fn taken_to(route: &Route, after: u64, until: u64, limit: usize) -> Option<(Vec<u64>, u64)> {
-        let (pieces, until) = route.take(after, until, limit)?;
+        let (pieces, until) = route.take(after, until, limit, usize::MAX)?;
         let positions = pieces.iter().flat_map(|piece| piece.items().iter().map(|item| item.position.0));
         Some((positions.collect(), until))
     }
@@ -379,6 +381,13 @@ mod tests {
         assert_eq!(taken_to(&route, 11, 13, 9), Some((vec![12], 13)));
         assert_eq!(taken_to(&route, 13, 13, 9), Some((vec![], 13)));
         assert_eq!(taken(&route, 13, 9), Some((vec![14], 14)));
+        // Bytes are a bound as well; what is left stays.
+        routes.offer([&bob], &run(&[20], 1000));
+        routes.offer([&bob], &run(&[21], 1000));
+        routes.offer([&bob], &run(&[22], 1000));
+        let (pieces, reached) = route.take(14, u64::MAX, 9, 1500).unwrap();
+        assert_eq!((pieces.len(), reached), (2, 21));
+        assert_eq!(taken(&route, 21, 9), Some((vec![22], 22)));
     }
 
     #[test]
