@@ -106,6 +106,8 @@ pub(crate) struct Stage {
     directory: TempDir,
     /// Whether a start asks the vendor for what was missed; without it only files bring anything.
     pub(crate) queries: bool,
+    /// How far the clocks move at a time while something waits for them.
+    pub(crate) step: Duration,
     /// How long catching up takes at most.
     pub(crate) catchup_within: Duration,
     /// Whether silence is watched. Most tests let hours pass in leaps, in which nothing can come.
@@ -137,6 +139,7 @@ impl Stage {
             clock: ManualClock::new(START),
             directory: tempfile::tempdir().unwrap(),
             queries: true,
+            step: Duration::from_secs(1),
             catchup_within: CatchupConfig::default().within,
             watched: false,
             gate: None,
@@ -313,13 +316,13 @@ impl Stage {
         self.clock.advance(by);
     }
 
-    /// Waits, moving the clocks by seconds while something waits for them, until `done` is.
+    /// Waits, moving the clocks step by step while something waits for them, until `done` is.
     pub(crate) async fn drive<T>(&self, done: impl Future<Output = T>) -> T {
         let mut done = std::pin::pin!(done);
         for _ in 0..60_000 {
             match tokio::time::timeout(Duration::from_millis(3), &mut done).await {
                 Ok(answer) => return answer,
-                Err(_) => self.advance(Duration::from_secs(1)),
+                Err(_) => self.advance(self.step),
             }
         }
         panic!("it does not end");
