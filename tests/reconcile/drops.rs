@@ -22,7 +22,7 @@ fn messages() -> usize {
 
 /// Runs of each vendor with every fault at once; `SWITCHBOARD_SEEDS` changes it.
 fn seeds() -> u64 {
-    std::env::var("SWITCHBOARD_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
+    std::env::var("SWITCHBOARD_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(25)
 }
 
 /// Talks for `hours`. The clocks stand still while a callback is on its way: its deadlines run on them.

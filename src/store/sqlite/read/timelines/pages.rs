@@ -11,9 +11,11 @@ use crate::store::sqlite::error::{damaged, failed};
 use crate::store::sqlite::read::{bounded, place};
 use crate::store::sqlite::sql::{Bulk, Values};
 
-const INBOX: &str = "SELECT place FROM gate_inboxes WHERE user = ? AND place > ? AND place <= ? ORDER BY place LIMIT ?";
-const SHARED: &str = "SELECT place FROM gate_lines
-     WHERE conversation = ? AND shared = 1 AND place > ? AND place <= ? ORDER BY place LIMIT ?";
+/// Places as one value, for the same reason as lines below.
+const INBOX: &str = "SELECT group_concat(place, ' ') FROM (SELECT place FROM gate_inboxes
+     WHERE user = ? AND place > ? AND place <= ? ORDER BY place LIMIT ?)";
+const SHARED: &str = "SELECT group_concat(place, ' ') FROM (SELECT place FROM gate_lines
+     WHERE conversation = ? AND shared = 1 AND place > ? AND place <= ? ORDER BY place LIMIT ?)";
 static THESE: Bulk = Bulk::new(lines!("WHERE l.place IN ("), "?", ") ORDER BY l.place");
 
 /// Lines as one value: what the driver does for each row and each value would be most of the price of a page. More rows
@@ -38,14 +40,15 @@ impl SqliteTimelines {
         let Some(user) = self.user(user).await? else { return Ok(Vec::new()) };
         let (first, last) = (place(self.gate, after.0), place(self.gate, until.0));
         let mut reader = self.store.readers()?.acquire().await.map_err(failed(OP))?;
-        let mut places: Vec<i64> = sqlx::query_scalar(INBOX)
+        let own: Option<String> = sqlx::query_scalar(INBOX)
             .bind(user)
             .bind(first)
             .bind(last)
             .bind(bounded(limit))
-            .fetch_all(&mut *reader)
+            .fetch_one(&mut *reader)
             .await
             .map_err(failed(OP))?;
+        let mut places = listed(own)?;
         // Only groups that have shared lines are looked through; most people are in few of them.
         let stays: Vec<(i64, i64, Option<i64>)> = sqlx::query_as(
             "SELECT m.conversation, m.since, m.until FROM gate_members m WHERE m.user = ?
@@ -58,15 +61,15 @@ impl SqliteTimelines {
         for (conversation, since, until) in stays {
             let from = first.max(place(self.gate, since.cast_unsigned()) - 1);
             let to = until.map_or(last, |until| last.min(place(self.gate, until.cast_unsigned())));
-            let shared: Vec<i64> = sqlx::query_scalar(SHARED)
+            let shared: Option<String> = sqlx::query_scalar(SHARED)
                 .bind(conversation)
                 .bind(from)
                 .bind(to)
                 .bind(bounded(limit))
-                .fetch_all(&mut *reader)
+                .fetch_one(&mut *reader)
                 .await
                 .map_err(failed(OP))?;
-            places.extend(shared);
+            places.append(&mut listed(shared)?);
         }
         places.sort_unstable();
         places.dedup();
@@ -97,6 +100,12 @@ impl SqliteTimelines {
         }
         Ok(found)
     }
+}
+
+/// Places that came as one value.
+fn listed(places: Option<String>) -> Result<Vec<i64>> {
+    let places = places.unwrap_or_default();
+    places.split_ascii_whitespace().map(|place| place.parse().map_err(|_| damaged("list of places"))).collect()
 }
 
 /// Places as the values of a list, and how long it is.
