@@ -1,7 +1,7 @@
 //! Pages in the order of the vendor's clock.
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
+use bytes::{Buf as _, Bytes};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 use switchboard_contract::storage::{
     ConversationSummary, History, HistoryKey, HistoryPage, HistoryQuery, PageDirection,
@@ -9,23 +9,28 @@ use switchboard_contract::storage::{
 use switchboard_contract::{ConversationId, MessageId, Result, Sequence, TenantId, Timestamp};
 
 use super::bounded;
-use super::entries::entry_columns;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::behind::{Named, Thread};
 use crate::store::sqlite::error::{damaged, failed};
+use crate::store::sqlite::head::{Frame, Head, WIDTH};
 use crate::store::sqlite::sql::unsigned;
 
-/// An entry, and its place in the history.
-macro_rules! page_columns {
+/// Rows of one value. More would make it so large that the system gives and takes its memory each time.
+const RUN: usize = 64;
+
+/// A run of rows as one value, for what the driver does for each row and each value would be most of the price of a page:
+/// of each its key of order within one time, with its length, and what [`frames`](crate::store::sqlite::head::frames) takes.
+macro_rules! run_of {
     () => {
-        concat!("SELECT ", entry_columns!(), ", j.sent_at, j.sort_key, j.message FROM ")
+        "SELECT group_concat(item, '') FROM (SELECT \
+         length(CAST(j.sort_key AS BLOB)) || ' ' || j.sort_key || j.head || j.json AS item FROM "
     };
 }
 
-/// Messages of the index.
-fn page_query(query: &HistoryQuery, thread: Thread) -> QueryBuilder<Sqlite> {
+/// The first messages of the index behind `after`.
+fn index_query(query: &HistoryQuery, thread: Thread, after: Option<&Key>, limit: usize) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new(concat!(
-        page_columns!(),
+        run_of!(),
         "histories h CROSS JOIN journal j ON j.place = h.place WHERE h.tenant = "
     ));
     sql.push_bind(thread.0).push(" AND h.conversation = ").push_bind(thread.1);
@@ -35,21 +40,20 @@ fn page_query(query: &HistoryQuery, thread: Thread) -> QueryBuilder<Sqlite> {
     if let Some(until) = query.until {
         sql.push(" AND h.sent_at < ").push_bind(until.0);
     }
-    if let Some(after) = &query.after {
+    if let Some((sent_at, named)) = after {
         sql.push(match query.direction {
             PageDirection::Older => " AND (h.sent_at, h.sort_key, h.message) < (",
             PageDirection::Newer => " AND (h.sent_at, h.sort_key, h.message) > (",
         });
-        sql.push_bind(after.sent_at.0).push(", ").push_bind(after.sort_key.clone());
-        sql.push(", ").push_bind(after.message_id.as_bytes().to_vec()).push(")");
+        sql.push_bind(*sent_at).push(", ").push_bind(named.sort_key.to_string());
+        sql.push(", ").push_bind(named.message.to_vec()).push(")");
     }
     filter(&mut sql, query);
     sql.push(match query.direction {
         PageDirection::Older => " ORDER BY h.sent_at DESC, h.sort_key DESC, h.message DESC LIMIT ",
         PageDirection::Newer => " ORDER BY h.sent_at, h.sort_key, h.message LIMIT ",
     });
-    // One more tells whether there is a next page.
-    sql.push_bind(bounded(query.limit).saturating_add(1));
+    sql.push_bind(bounded(limit)).push(")");
     sql
 }
 
@@ -70,21 +74,37 @@ fn filter(sql: &mut QueryBuilder<Sqlite>, query: &HistoryQuery) {
 /// A message's place in the order of history.
 type Key = (i64, Named);
 
-fn key_of(row: &SqliteRow) -> Result<Key> {
-    let fail = failed("history");
-    let message: &[u8] = row.try_get(4).map_err(&fail)?;
-    let sort_key: &str = row.try_get(3).map_err(&fail)?;
-    let message = message.try_into().map_err(|_| damaged("message id"))?;
-    Ok((row.try_get(2).map_err(&fail)?, Named { sort_key: sort_key.into(), message }))
+/// A row, and its place in the order of history.
+type Found = (Key, Frame);
+
+fn key(after: &HistoryKey) -> Key {
+    let named = Named { sort_key: after.sort_key.as_str().into(), message: *after.message_id.as_bytes() };
+    (after.sent_at.0, named)
+}
+
+/// Takes a run of rows apart. `None` when it is no such run.
+fn taken_apart(mut run: Bytes, found: &mut Vec<Found>) -> Option<()> {
+    while !run.is_empty() {
+        let end = run.iter().position(|byte| *byte == b' ')?;
+        let length: usize = std::str::from_utf8(&run.split_to(end)).ok()?.parse().ok()?;
+        run.advance(1);
+        if run.len() < length {
+            return None;
+        }
+        let sort_key = run.split_to(length);
+        let head = Head::decode(&run)?;
+        run.advance(WIDTH);
+        let length = usize::try_from(head.length).ok().filter(|length| *length <= run.len())?;
+        let named = Named { sort_key: std::str::from_utf8(&sort_key).ok()?.into(), message: head.message };
+        found.push(((head.sent_at, named), Frame { head, json: run.split_to(length) }));
+    }
+    Some(())
 }
 
 impl SqliteStore {
     /// The places of the messages that the index does not hold and the query asks for, but for its filter, in its order.
     fn waiting(&self, query: &HistoryQuery, thread: Thread) -> Vec<i64> {
-        let after = query.after.as_ref().map(|after| {
-            let sort_key = after.sort_key.as_str().into();
-            (after.sent_at.0, Named { sort_key, message: *after.message_id.as_bytes() })
-        });
+        let after = query.after.as_ref().map(key);
         let behind = self.0.behind.read();
         let messages = behind.all(thread).filter_map(|(_, stand)| Some((stand, stand.message.as_ref()?)));
         let mut found: Vec<(i64, &Named, i64)> = messages
@@ -107,22 +127,45 @@ impl SqliteStore {
     }
 
     /// The first rows at these places that pass the filter, enough for a page.
-    async fn passing(&self, query: &HistoryQuery, places: &[i64]) -> Result<Vec<SqliteRow>> {
-        let (mut rows, wanted) = (Vec::new(), query.limit.saturating_add(1));
-        for part in places.chunks(wanted.clamp(64, 1024)) {
-            let mut sql = QueryBuilder::new(concat!(page_columns!(), "journal j WHERE j.place IN ("));
+    async fn passing(&self, query: &HistoryQuery, places: &[i64]) -> Result<Vec<Found>> {
+        let (mut found, wanted) = (Vec::new(), query.limit.saturating_add(1));
+        for part in places.chunks(RUN) {
+            let mut sql = QueryBuilder::new(concat!(run_of!(), "journal j WHERE j.place IN ("));
             let mut list = sql.separated(", ");
             part.iter().for_each(|place| {
                 list.push_bind(*place);
             });
             sql.push(")");
             filter(&mut sql, query);
-            rows.extend(sql.build().fetch_all(self.readers()?).await.map_err(failed("history"))?);
-            if rows.len() >= wanted {
+            sql.push(")");
+            self.run_of(sql, &mut found).await?;
+            if found.len() >= wanted {
                 break;
             }
         }
-        Ok(rows)
+        Ok(found)
+    }
+
+    /// The first messages of the index, as many as tell whether there is a next page.
+    async fn indexed(&self, query: &HistoryQuery, thread: Thread) -> Result<Vec<Found>> {
+        let (mut found, wanted) = (Vec::new(), query.limit.saturating_add(1));
+        let mut after = query.after.as_ref().map(key);
+        while found.len() < wanted {
+            let (before, limit) = (found.len(), RUN.min(wanted - found.len()));
+            self.run_of(index_query(query, thread, after.as_ref(), limit), &mut found).await?;
+            after = found.last().map(|(key, _): &Found| key.clone());
+            if found.len() < before + limit {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn run_of(&self, mut sql: QueryBuilder<Sqlite>, found: &mut Vec<Found>) -> Result<()> {
+        let row = sql.build().fetch_one(self.readers()?).await.map_err(failed("history"))?;
+        // SQLite calls it a text, and it is none.
+        let run: Option<Vec<u8>> = row.try_get_unchecked(0).map_err(failed("history"))?;
+        taken_apart(run.unwrap_or_default().into(), found).ok_or_else(|| damaged("run of messages"))
     }
 }
 
@@ -167,27 +210,26 @@ impl History for SqliteStore {
         };
         // First what waits for the index, then the index: see `behind`.
         let waiting = self.waiting(query, thread);
-        let mut rows = self.passing(query, &waiting).await?;
-        rows.extend(page_query(query, thread).build().fetch_all(self.readers()?).await.map_err(failed("history"))?);
-        let mut rows = rows.into_iter().map(|row| Ok((key_of(&row)?, row))).collect::<Result<Vec<_>>>()?;
-        rows.sort_by(|(one, _), (other, _)| match query.direction {
+        let mut found = self.passing(query, &waiting).await?;
+        found.extend(self.indexed(query, thread).await?);
+        found.sort_by(|(one, _), (other, _)| match query.direction {
             PageDirection::Older => other.cmp(one),
             PageDirection::Newer => one.cmp(other),
         });
         // What was written to the index meanwhile is found in both.
-        rows.dedup_by(|(one, _), (other, _)| one == other);
-        let more = rows.len() > query.limit;
-        rows.truncate(query.limit);
-        let (keys, rows): (Vec<HistoryKey>, Vec<SqliteRow>) = rows
+        found.dedup_by(|(one, _), (other, _)| one == other);
+        let more = found.len() > query.limit;
+        found.truncate(query.limit);
+        let (keys, frames): (Vec<HistoryKey>, Vec<Frame>) = found
             .into_iter()
-            .map(|((sent_at, named), row)| {
+            .map(|((sent_at, named), frame)| {
                 let message_id = MessageId::from_bytes(named.message);
                 let (sent_at, sort_key) = (Timestamp(sent_at), named.sort_key.into_string());
-                (HistoryKey { sent_at, sort_key, message_id }, row)
+                (HistoryKey { sent_at, sort_key, message_id }, frame)
             })
             .unzip();
         let next = keys.last().filter(|_| more).cloned();
-        Ok(HistoryPage { entries: self.entries(&query.tenant, rows).await?, keys, next })
+        Ok(HistoryPage { entries: self.named(&query.tenant, frames).await?, keys, next })
     }
 
     async fn conversations(
