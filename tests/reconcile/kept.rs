@@ -44,9 +44,17 @@ async fn repeats(stage: &Stage) -> Vec<u32> {
     slots.iter().map(|slot| slot.repeats).collect()
 }
 
+/// Until so many callbacks of the newest window have come. One whose try failed once more is asked for again.
+async fn sent_again(run: &Run, callbacks: u64) {
+    while windows(run).await[0].sent_again < callbacks {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i02_after_25_minutes_off_the_vendors_store_brings_everything_once() {
     let mut stage = gone().await;
+    (stage.queries, stage.catchup_within) = (false, Duration::from_secs(60));
     for number in 0..50 {
         let (from, to) = if number % 5 == 0 { ("eve", "ann") } else { ("ann", "bob") };
         stage.say(from, to, &format!("missed {number}")).await;
@@ -55,16 +63,17 @@ async fn i02_after_25_minutes_off_the_vendors_store_brings_everything_once() {
     }
     assert_eq!(stage.dropped().len(), 50, "nobody was there");
     // The vendor waits ten seconds for an answer, and they must not pass before a task had its turn.
-    stage.step = Duration::from_millis(100);
+    stage.step = Duration::from_millis(20);
     let run = stage.run().await;
     stage.drive(run.switchboard.catchup().online()).await;
+    stage.drive(sent_again(&run, 50)).await;
     all_came(&stage, &run).await;
     let asked = repeats(&stage).await;
     assert!(asked.iter().max().is_some_and(|most| (1..=10).contains(most)), "{asked:?}");
     let window = windows(&run).await.remove(0);
-    assert_eq!((window.cause.as_str(), window.sent_again, window.queried), ("restart", 50, 0), "{window:?}");
+    assert_eq!((window.cause.as_str(), window.sent_again), ("restart", 50), "{window:?}");
     let told = run.notices("callbacks_sent_again").await;
-    assert_eq!((told.len(), told[0]["came"].as_u64()), (1, Some(50)), "{told:?}");
+    assert_eq!(told.iter().filter_map(|round| round["came"].as_u64()).sum::<u64>(), 50, "{told:?}");
 
     stage.step = Duration::from_secs(1);
     stage.pass(&run, 36).await;
@@ -78,12 +87,14 @@ async fn i02_after_25_minutes_off_the_vendors_store_brings_everything_once() {
     stage.say("ann", "bob", "missed later").await;
     stage.still().await;
     stage.advance(Duration::from_secs(600));
-    stage.step = Duration::from_millis(100);
+    stage.step = Duration::from_millis(20);
     let run = stage.run().await;
     stage.drive(run.switchboard.catchup().online()).await;
+    stage.drive(sent_again(&run, 1)).await;
     all_came(&stage, &run).await;
     let now = repeats(&stage).await;
-    assert_eq!((&now[..asked.len()], &now[asked.len()..]), (&asked[..], &[1][..]), "only what is of the window");
+    assert_eq!(now[..asked.len()], asked, "only what is of the window");
+    assert!(now[asked.len()..].iter().all(|times| *times >= 1), "{now:?}");
     run.stop().await;
 }
 
@@ -105,12 +116,7 @@ async fn a_ban_that_goes_on_is_waited_out_within_the_vendors_advice() {
     };
     stage.drive(come).await;
     all_came(&stage, &run).await;
-    let over = async {
-        while windows(&run).await[0].sent_again < 60 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    stage.drive(over).await;
+    stage.drive(sent_again(&run, 60)).await;
     let asked = repeats(&stage).await;
     assert!(asked.iter().max().is_some_and(|most| (2..=10).contains(most)), "{asked:?}");
     run.stop().await;
