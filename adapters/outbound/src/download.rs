@@ -1,7 +1,7 @@
 //! Large files: streamed to a temporary file with a size limit and a digest, in bounded memory.
 
 use std::fmt;
-use std::io::{Seek, SeekFrom};
+use std::io::{Read as _, Seek, SeekFrom};
 
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
@@ -42,6 +42,28 @@ pub struct Downloaded {
     pub bytes: u64,
     /// The SHA-256 of its bytes, exactly as they came.
     pub sha256: [u8; 32],
+}
+
+impl Downloaded {
+    /// A file that somebody else fetched. Reads all of it, and blocks meanwhile.
+    ///
+    /// # Errors
+    /// `Storage` when it cannot be read.
+    pub fn of(mut file: std::fs::File) -> Result<Self> {
+        let unreadable = |error| Error::new(ErrorKind::Storage, "the file cannot be read").with_source(error);
+        let (mut sha, mut buffer, mut bytes) = (Sha256::new(), vec![0; 64 << 10], 0_u64);
+        loop {
+            match file.read(&mut buffer).map_err(unreadable)? {
+                0 => break,
+                read => {
+                    sha.update(&buffer[..read]);
+                    bytes += read as u64;
+                }
+            }
+        }
+        file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
+        Ok(Self { file, bytes, sha256: sha.finalize().into() })
+    }
 }
 
 impl Outbound {

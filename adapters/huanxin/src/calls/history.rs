@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 
 use async_trait::async_trait;
 use jiff::tz::{Offset, TimeZone};
@@ -114,7 +113,7 @@ impl HistoryFiles for Huanxin {
 
     async fn open(&self, hour: Timestamp, file: File) -> Result<HourFile> {
         hour_name(hour, self.config.history.zone)?;
-        let (file, bytes, digest) = tokio::task::spawn_blocking(move || digested(file))
+        let Downloaded { file, bytes, sha256: digest } = tokio::task::spawn_blocking(move || Downloaded::of(file))
             .await
             .map_err(|error| Error::new(ErrorKind::Internal, "reading a file failed").with_source(error))??;
         Ok(HourFile { bytes, digest, lines: self.lines(hour, VecDeque::from([file])) })
@@ -128,23 +127,6 @@ fn hour_named(name: &str, zone: Zone) -> Option<Timestamp> {
         return None;
     }
     super::kept::slot_start(&format!("{digits}00"), zone)
-}
-
-/// The size and digest of a file, which is at its beginning again.
-fn digested(mut file: File) -> Result<(File, u64, [u8; 32])> {
-    let unreadable = |error| Error::new(ErrorKind::Storage, "the file cannot be read").with_source(error);
-    let (mut sha, mut buffer, mut bytes) = (Sha256::new(), vec![0; 64 << 10], 0_u64);
-    loop {
-        match file.read(&mut buffer).map_err(unreadable)? {
-            0 => break,
-            read => {
-                sha.update(&buffer[..read]);
-                bytes += read as u64;
-            }
-        }
-    }
-    file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
-    Ok((file, bytes, sha.finalize().into()))
 }
 
 impl Huanxin {

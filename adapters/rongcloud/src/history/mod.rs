@@ -7,16 +7,14 @@ mod archive;
 mod line;
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::tz::Offset;
-use sha2::{Digest as _, Sha256};
 use switchboard_contract::{
     Error, ErrorKind, HistoryFile, HistoryFileLimits, HistoryFiles, HourFile, Inbound, Result, Timestamp,
 };
-use switchboard_outbound::{Download, HeaderMap, Url};
+use switchboard_outbound::{Download, Downloaded, HeaderMap, Url};
 
 use crate::config::LogZone;
 use crate::limits::group;
@@ -92,7 +90,7 @@ impl HistoryFiles for RongCloud {
 
     async fn open(&self, hour: Timestamp, file: File) -> Result<HourFile> {
         hour_name(hour, self.log_zone())?;
-        let (file, bytes, digest) = blocking(move || digested(file)).await?;
+        let Downloaded { file, bytes, sha256: digest } = blocking(move || Downloaded::of(file)).await?;
         Ok(HourFile { bytes, digest, lines: self.lines(hour, file).await? })
     }
 }
@@ -112,23 +110,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(Error::new(ErrorKind::Internal, "reading the log failed").with_source(error)))
-}
-
-/// The size and digest of a file, which is at its beginning again.
-fn digested(mut file: File) -> Result<(File, u64, [u8; 32])> {
-    let unreadable = |error| Error::new(ErrorKind::Storage, "the file cannot be read").with_source(error);
-    let (mut sha, mut buffer, mut bytes) = (Sha256::new(), vec![0; 64 << 10], 0_u64);
-    loop {
-        match file.read(&mut buffer).map_err(unreadable)? {
-            0 => break,
-            read => {
-                sha.update(&buffer[..read]);
-                bytes += read as u64;
-            }
-        }
-    }
-    file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
-    Ok((file, bytes, sha.finalize().into()))
 }
 
 /// The hour of a name that begins as the vendor's: `2026111910` or `2026-11-19-10`, with whatever behind it.
