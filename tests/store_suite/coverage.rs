@@ -64,6 +64,15 @@ pub(crate) async fn known_keys_are_found_in_lists(store: &AnyStore) {
     for keys in [&["m9", "unknown"][..], &["m9", "m9"], &[]] {
         assert_eq!(run(keys).await, None, "{keys:?}");
     }
+    // Side by side in the order of keys: nothing else lies between, something does, one of them is another's end.
+    append(store, ["n1", "n2", "n3", "o", "o\np"].into_iter().map(|id| message(&conversation, id, "hi")).collect())
+        .await;
+    assert_eq!(run(&["n3", "n1", "n2"]).await, Some(PositionRun { first: Position(1502), last: Position(1504) }));
+    assert_eq!(run(&["n1", "n3"]).await, Some(PositionRun { first: Position(1502), last: Position(1504) }));
+    assert_eq!(run(&["o", "o\np"]).await, Some(PositionRun { first: Position(1505), last: Position(1506) }));
+    for keys in [&["n1", "n2", "n2"][..], &["n1", "n2", "n21"], &["o", "p"], &["o"; 2]] {
+        assert_eq!(run(keys).await, None, "{keys:?}");
+    }
     assert_eq!(store.known_run(&"other".into(), &app(), KeyClass::Message, &["m9"]).await.unwrap(), None);
     let key = |id: &str| EventKey::message(&VendorMessageId::from(id));
     let mut keys: Vec<EventKey> = ids.iter().map(|id| key(id)).collect();

@@ -14,6 +14,7 @@ pub(crate) mod head;
 mod lock;
 mod options;
 mod read;
+mod readers;
 mod recent;
 mod schema;
 mod sql;
@@ -25,7 +26,6 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
-use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{Connection as _, SqliteConnection};
 use switchboard_contract::storage::{ArchiveLedger, ArchivedEntries, CommitListener, Store, Timelines, Transfer};
 use switchboard_contract::{App, ConversationId, Error, ErrorKind, Result, Shard, TenantId};
@@ -34,6 +34,7 @@ use tokio::task::JoinHandle;
 
 use error::failed;
 pub use options::{SqliteOptions, Synchronous};
+use readers::Readers;
 use recent::Recent;
 pub use schema::MigrationStep;
 use writer::{Command, Errand, Writer};
@@ -46,7 +47,7 @@ type Listeners = Arc<RwLock<Vec<Arc<dyn CommitListener>>>>;
 pub struct SqliteStore(Arc<Inner>);
 
 struct Inner {
-    readers: SqlitePool,
+    readers: Readers,
     /// `None` once the store is closed.
     commands: RwLock<Option<mpsc::Sender<Command>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -72,16 +73,8 @@ impl SqliteStore {
             .await
             .map_err(|error| schema::unusable(&options.path, error))?;
         schema::migrate(&mut connection, &options.path).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(options.readers.max(1))
-            .min_connections(1)
-            .acquire_timeout(options.busy_timeout)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .test_before_acquire(false)
-            .connect_with(options.reader())
-            .await
-            .map_err(failed("open"))?;
+        let readers =
+            Readers::open(options.reader(), options.readers, options.busy_timeout).await.map_err(failed("open"))?;
         let (sender, commands) = mpsc::channel(options.queue.max(1));
         let listeners = Listeners::default();
         let behind = behind::Shared::default();
@@ -125,7 +118,7 @@ impl SqliteStore {
     }
 
     /// The connections to read on.
-    fn readers(&self) -> Result<&SqlitePool> {
+    fn readers(&self) -> Result<&Readers> {
         if self.0.readers.is_closed() { Err(closed()) } else { Ok(&self.0.readers) }
     }
 }

@@ -55,10 +55,10 @@ impl Backfills for SqliteStore {
     async fn backfills(&self, tenant: &TenantId, open: bool, limit: usize) -> Result<Vec<BackfillJob>> {
         let sql = if open {
             "SELECT json FROM backfills WHERE tenant = (SELECT id FROM tenants WHERE name = ?) AND state <= 2
-             ORDER BY id DESC LIMIT ?"
+             ORDER BY id DESC LIMIT ? + 0"
         } else {
             "SELECT json FROM backfills WHERE tenant = (SELECT id FROM tenants WHERE name = ?)
-             ORDER BY id DESC LIMIT ?"
+             ORDER BY id DESC LIMIT ? + 0"
         };
         let rows: Vec<String> = sqlx::query_scalar(sql)
             .bind(tenant.as_str())
@@ -91,7 +91,7 @@ impl Backfills for SqliteStore {
     ) -> Result<Vec<BackfillItem>> {
         let rows: Vec<String> = sqlx::query_scalar(
             "SELECT json FROM backfill_items WHERE tenant = (SELECT id FROM tenants WHERE name = ?) AND job = ?
-             AND outcome = ? ORDER BY name LIMIT ?",
+             AND outcome = ? ORDER BY name LIMIT ? + 0",
         )
         .bind(tenant.as_str())
         .bind(id.as_bytes().as_slice())

@@ -42,7 +42,7 @@ const STORED: &str =
     LEFT JOIN raws r ON r.place = j.place WHERE j.place IN (SELECT value FROM json_each(?))";
 
 const BY_SEQUENCE: &str = "SELECT t.sequence, t.place FROM threads t WHERE t.tenant = ?1 AND t.conversation = ?2
-    AND t.sequence > ?3 ORDER BY t.sequence LIMIT ?4";
+    AND t.sequence > ?3 ORDER BY t.sequence LIMIT ?4 + 0";
 
 impl SqliteStore {
     /// Gives entries back the content that stands in the archive.
@@ -181,6 +181,7 @@ impl ArchiveLedger for SqliteStore {
         let numbers = self.tenant_number(tenant).await?.zip(self.stream(tenant, SHARD).await?);
         let Some((tenant, stream)) = numbers else { return Ok(Vec::new()) };
         let mut days: std::collections::BTreeMap<Day, Vec<Position>> = std::collections::BTreeMap::new();
+        let mut reader = self.readers()?.acquire().await.map_err(failed("archive"))?;
         let mut rows = sqlx::query_as::<_, (i64, i64)>(concat!(
             "SELECT j.sent_at, j.place",
             due!(),
@@ -190,7 +191,7 @@ impl ArchiveLedger for SqliteStore {
         .bind(before.min(last.end()).0)
         .bind(place(stream, until.0))
         .bind(first.start().0)
-        .fetch(self.readers()?);
+        .fetch(&mut *reader);
         while let Some((sent_at, place)) = rows.try_next().await.map_err(failed("archive"))? {
             days.entry(Day::of(Timestamp(sent_at))).or_default().push(position_of(place));
         }

@@ -12,6 +12,7 @@ use switchboard_contract::{
     App, ConversationId, EventKey, KeyClass, Origin, Position, Result, Sequence, Shard, TenantId, Timestamp,
 };
 
+use super::neighbours::Neighbours;
 use super::{bounded, place};
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::error::{damaged, failed};
@@ -127,6 +128,10 @@ impl CoverageLedger for SqliteStore {
         let numbers = self.tenant_number(tenant).await?.zip(self.app_number(app).await?);
         let Some((tenant, app)) = numbers else { return Ok(None) };
         let mut reader = self.readers()?.acquire().await.map_err(&fail)?;
+        let neighbours = Neighbours { tenant, app, class };
+        if let Some(run) = neighbours.known_run(&mut reader, keys).await.map_err(&fail)? {
+            return Ok(Some(run));
+        }
         let mut run: Option<PositionRun> = None;
         for part in keys.chunks(1024) {
             let size = Bulk::padded(part.len());
@@ -233,7 +238,7 @@ impl CoverageLedger for SqliteStore {
             "WITH present (place) AS (
                  SELECT place FROM journal WHERE place > ?1 AND place <= ?2 UNION ALL SELECT ?2 + 1),
              pairs (place, before) AS (SELECT place, lag(place, 1, ?1) OVER (ORDER BY place) FROM present)
-             SELECT before + 1, place - 1 FROM pairs WHERE place > before + 1 ORDER BY place LIMIT ?3",
+             SELECT before + 1, place - 1 FROM pairs WHERE place > before + 1 ORDER BY place LIMIT ?3 + 0",
         )
         .bind(place(stream, before))
         .bind(place(stream, end))
@@ -264,7 +269,7 @@ impl CoverageLedger for SqliteStore {
             "SELECT t.conversation, t.sequence FROM threads t
              WHERE t.tenant = ?1 AND t.place BETWEEN ?2 AND ?3 AND EXISTS (
                  SELECT 1 FROM json_each(?4) r WHERE t.place BETWEEN r.value ->> 0 AND r.value ->> 1)
-             ORDER BY t.conversation, t.sequence LIMIT ?5",
+             ORDER BY t.conversation, t.sequence LIMIT ?5 + 0",
         )
         .bind(tenant)
         .bind(place(stream, first.first.0))
@@ -300,7 +305,7 @@ impl CoverageLedger for SqliteStore {
                  WHERE (k.place & ((1 << 40) - 1)) > s.trimmed
                        AND NOT EXISTS (SELECT 1 FROM journal j WHERE j.place = k.place)
                  UNION ALL SELECT number FROM jumps)
-             ORDER BY number LIMIT ?3",
+             ORDER BY number LIMIT ?3 + 0",
         )
         .bind(thread.0)
         .bind(thread.1)

@@ -53,7 +53,7 @@ fn index_query(query: &HistoryQuery, thread: Thread, after: Option<&Key>, limit:
         PageDirection::Older => " ORDER BY h.sent_at DESC, h.sort_key DESC, h.message DESC LIMIT ",
         PageDirection::Newer => " ORDER BY h.sent_at, h.sort_key, h.message LIMIT ",
     });
-    sql.push_bind(bounded(limit)).push(")");
+    sql.push_bind(bounded(limit)).push(" + 0)");
     sql
 }
 
@@ -171,7 +171,7 @@ impl SqliteStore {
 
 /// The conversations of a tenant, without what the journal knows of them.
 const LIST: &str = "SELECT c.tenant, c.id, c.name, c.last_sequence, c.last_at FROM conversations c
-    WHERE c.tenant = (SELECT id FROM tenants WHERE name = ?) AND c.name > ? ORDER BY c.name LIMIT ?";
+    WHERE c.tenant = (SELECT id FROM tenants WHERE name = ?) AND c.name > ? ORDER BY c.name LIMIT ? + 0";
 const ONE: &str = "SELECT c.tenant, c.id, c.name, c.last_sequence, c.last_at FROM conversations c
     WHERE c.tenant = (SELECT id FROM tenants WHERE name = ?) AND c.name = ?";
 

@@ -22,7 +22,7 @@ use crate::store::sqlite::sql::unsigned;
 use crate::store::sqlite::writer::{Command, Trim, position_of};
 
 /// Rows of one value. More would make it so large that the system gives and takes its memory each time.
-const RUN: usize = 64;
+const RUN: usize = 128;
 
 impl SqliteStore {
     async fn stream_number(&self, tenant: &TenantId, shard: Shard, column: &'static str) -> Result<u64> {
@@ -36,7 +36,7 @@ impl SqliteStore {
     async fn run(&self, after: i64, until: i64, limit: usize) -> Result<Vec<Frame>> {
         let row = sqlx::query(
             "SELECT group_concat(head || json, '') FROM
-             (SELECT head, json FROM journal WHERE place > ? AND place <= ? ORDER BY place LIMIT ?)",
+             (SELECT head, json FROM journal WHERE place > ? AND place <= ? ORDER BY place LIMIT ? + 0)",
         )
         .bind(after)
         .bind(until)

@@ -6,6 +6,7 @@ mod coverage;
 mod entries;
 mod history;
 mod journal;
+mod neighbours;
 mod outbox;
 mod ranges;
 mod setbacks;
@@ -65,6 +66,9 @@ impl SqliteStore {
 }
 
 /// A limit for SQL, which knows signed numbers only.
+///
+/// A statement takes it as `LIMIT ? + 0`: of a bare parameter the planner reads the value, and so SQLite compiles the
+/// statement anew whenever another is bound, which is at every execution. That cost more than most of our reads.
 fn bounded(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
@@ -73,4 +77,33 @@ fn bounded(limit: usize) -> i64 {
 fn place(stream: i64, position: u64) -> i64 {
     const LAST: u64 = (1 << super::writer::STREAM_SHIFT) - 1;
     (stream << super::writer::STREAM_SHIFT) | position.min(LAST).cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::path::{Path, PathBuf};
+
+    fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { sources(&path, found) } else { found.push(path) }
+        }
+    }
+
+    #[test]
+    fn no_statement_is_compiled_anew_for_its_limit() {
+        let (mut found, mut limits) = (Vec::new(), 0);
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/sqlite"), &mut found);
+        for path in found {
+            let text = std::fs::read_to_string(&path).unwrap();
+            for (at, bare) in text.match_indices(concat!("LIMIT", " ?")) {
+                let rest = text[at + bare.len()..].trim_start_matches(|next: char| next.is_ascii_digit());
+                assert!(rest.starts_with(" + 0"), "{}: {:.40}", path.display(), &text[at..]);
+                limits += 1;
+            }
+        }
+        assert!(limits > 20, "the statements are elsewhere: {limits}");
+    }
 }

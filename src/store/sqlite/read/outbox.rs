@@ -37,7 +37,7 @@ static SENDS: Bulk = Bulk::new(
 const OPEN_LEGS_OF: &str = concat!(
     "SELECT ",
     leg_columns!(),
-    "INDEXED BY legs_open_of WHERE l.app = ? AND l.tenant = ? AND l.state <= 2 AND l.id > ? ORDER BY l.id LIMIT ?"
+    "INDEXED BY legs_open_of WHERE l.app = ? AND l.tenant = ? AND l.state <= 2 AND l.id > ? ORDER BY l.id LIMIT ? + 0"
 );
 static KNOWN: Bulk = Bulk::new("SELECT vendor FROM legs WHERE tenant = ? AND app = ? AND vendor IN (", "?", ")");
 
@@ -130,7 +130,7 @@ impl Outbox for SqliteStore {
         let rows = sqlx::query(concat!(
             "SELECT ",
             leg_columns!(),
-            "WHERE l.app = ? AND l.state <= 2 AND l.id > ? ORDER BY l.id LIMIT ?"
+            "WHERE l.app = ? AND l.state <= 2 AND l.id > ? ORDER BY l.id LIMIT ? + 0"
         ))
         .bind(app)
         .bind(bounded(usize::try_from(after).unwrap_or(usize::MAX)))
@@ -253,7 +253,7 @@ impl Outbox for SqliteStore {
         let rows = sqlx::query(
             "SELECT e.id, t.name, l.message, e.kind FROM early_receipts e JOIN tenants t ON t.id = e.tenant
              JOIN legs l ON l.tenant = e.tenant AND l.app = e.app AND l.vendor = e.vendor
-             WHERE e.app = ? ORDER BY e.id LIMIT ?",
+             WHERE e.app = ? ORDER BY e.id LIMIT ? + 0",
         )
         .bind(app)
         .bind(bounded(limit))

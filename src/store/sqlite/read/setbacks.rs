@@ -59,7 +59,7 @@ impl Setbacks for SqliteStore {
             "AND s.number > ?2 AND (?3 IS NULL OR (s.next_at IS NULL) = ?3) AND (?4 IS NULL OR s.kind = ?4)
              AND (?5 IS NULL OR (a.kind = ?5 AND a.key = ?6)) AND (?7 IS NULL OR s.conversation = ?7)
              AND (?8 IS NULL OR s.reason = ?8) AND (?9 IS NULL OR s.since >= ?9) AND (?10 IS NULL OR s.since < ?10)
-             ORDER BY s.number LIMIT ?11"
+             ORDER BY s.number LIMIT ?11 + 0"
         ))
         .bind(tenant.as_str())
         .bind(bounded(usize::try_from(after).unwrap_or(usize::MAX)))
@@ -99,7 +99,7 @@ impl Setbacks for SqliteStore {
         let Some(number) = self.app_number(app).await? else { return Ok(Vec::new()) };
         let rows = sqlx::query(concat!(
             setback_columns!(),
-            "AND s.app = ?2 AND s.kind = ?3 AND s.next_at IS NOT NULL ORDER BY s.next_at, s.number LIMIT ?4"
+            "AND s.app = ?2 AND s.kind = ?3 AND s.next_at IS NOT NULL ORDER BY s.next_at, s.number LIMIT ?4 + 0"
         ))
         .bind(tenant.as_str())
         .bind(number)

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{Connection as _, Row as _, SqliteConnection};
 use switchboard_contract::storage::{
     CursorState, ParkedConversation, ShardCursor, SubscriberSpec, SubscriberUpdate, Subscribers,
 };
@@ -102,7 +102,8 @@ impl SqliteStore {
     /// Subscribers of a tenant with all they have: one, or with no name every one. All of it is of one moment.
     async fn load(&self, tenant: &TenantId, name: Option<&SubscriberName>) -> Result<Found> {
         let Some(tenant) = self.tenant_number(tenant).await? else { return Ok(Found::new()) };
-        let mut snapshot = self.readers()?.begin().await.map_err(failed("subscribers"))?;
+        let mut reader = self.readers()?.acquire().await.map_err(failed("subscribers"))?;
+        let mut snapshot = reader.begin().await.map_err(failed("subscribers"))?;
         let mut found = heads(&mut snapshot, tenant, name).await?;
         let (Some(first), Some(last)) = (found.keys().min().copied(), found.keys().max().copied()) else {
             return Ok(found);

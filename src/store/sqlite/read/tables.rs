@@ -102,7 +102,7 @@ impl Bindings for SqliteStore {
         let (kind, business) = after.map_or((-1, String::new()), |(kind, id)| (i64::from(kind.code()), id));
         let rows: Vec<(u8, String, String)> = sqlx::query_as(
             "SELECT kind, business, vendor FROM bindings WHERE tenant = ? AND app = ? AND (kind, business) > (?, ?)
-             ORDER BY kind, business LIMIT ?",
+             ORDER BY kind, business LIMIT ? + 0",
         )
         .bind(tenant)
         .bind(app)
@@ -201,7 +201,7 @@ impl Directory for SqliteStore {
         let rows = sqlx::query_as(
             "SELECT id, name, room, title, owner FROM groups
              WHERE tenant = (SELECT id FROM tenants WHERE name = ?1) AND (?2 IS NULL OR name > ?2)
-             ORDER BY name, room LIMIT ?3",
+             ORDER BY name, room LIMIT ?3 + 0",
         )
         .bind(tenant.as_str())
         .bind(after.map(GroupId::as_str))
@@ -263,7 +263,7 @@ impl Quarantine for SqliteStore {
         let rows = sqlx::query(
             "SELECT q.id, a.kind, a.key, q.reason, q.path, q.query, q.headers, q.body, q.received_at
              FROM quarantine q JOIN apps a ON a.id = q.app
-             WHERE q.tenant = (SELECT id FROM tenants WHERE name = ?) AND q.id > ? ORDER BY q.id LIMIT ?",
+             WHERE q.tenant = (SELECT id FROM tenants WHERE name = ?) AND q.id > ? ORDER BY q.id LIMIT ? + 0",
         )
         .bind(tenant.as_str())
         .bind(bounded(usize::try_from(after).unwrap_or(usize::MAX)))

@@ -17,9 +17,9 @@ static AT: Bulk =
     Bulk::new(concat!("SELECT ", entry_columns!(), " FROM journal j WHERE j.place IN ("), "?", ") ORDER BY j.place");
 
 const ASCENDING: &str = "SELECT place FROM threads WHERE tenant = ? AND conversation = ? AND sequence >= ?
-    AND sequence <= ? ORDER BY sequence LIMIT ?";
+    AND sequence <= ? ORDER BY sequence LIMIT ? + 0";
 const DESCENDING: &str = "SELECT place FROM threads WHERE tenant = ? AND conversation = ? AND sequence >= ?
-    AND sequence <= ? ORDER BY sequence DESC LIMIT ?";
+    AND sequence <= ? ORDER BY sequence DESC LIMIT ? + 0";
 
 /// For each conversation of a list its first sequence behind a place, by halving: sequences rise with places. Where
 /// retention left messages for the archive, or an import brought a part, they have gaps. One more than the last when
@@ -41,7 +41,7 @@ const FIRST_BEHIND: &str = "
 
 /// The newest rows first, of all conversations alike.
 const WALK: &str = "SELECT conversation, sequence, place FROM journal INDEXED BY journal_walk
-    WHERE tenant = ? AND place > ? AND place < ? AND conversation IS NOT NULL ORDER BY place DESC LIMIT ?";
+    WHERE tenant = ? AND place > ? AND place < ? AND conversation IS NOT NULL ORDER BY place DESC LIMIT ? + 0";
 
 /// Rows that one statement of a walk reads.
 const STRIDE: i64 = 4096;

@@ -70,7 +70,7 @@ impl RepairWindows for SqliteStore {
              FROM repair_windows
              WHERE tenant = (SELECT id FROM tenants WHERE name = ?)
              AND app = (SELECT id FROM apps WHERE kind = ? AND key = ?) AND (NOT ? OR closed_at IS NULL)
-             ORDER BY id DESC LIMIT ?",
+             ORDER BY id DESC LIMIT ? + 0",
         )
         .bind(tenant.as_str())
         .bind(app.kind.as_str())

@@ -41,14 +41,14 @@ macro_rules! lines {
 }
 pub(in crate::store::sqlite::read) use lines;
 
-const LOG: &str = lines!("WHERE l.place > ? AND l.place <= ? ORDER BY l.place LIMIT ?");
+const LOG: &str = lines!("WHERE l.place > ? AND l.place <= ? ORDER BY l.place LIMIT ? + 0");
 const ONE: &str = lines!("WHERE l.place = ?");
 const BY_ID: &str = lines!("WHERE l.gate = ? AND l.id = ?");
 const BEFORE: &str =
-    lines!("WHERE l.conversation = ? AND l.sequence < ? AND l.kind = 0 ORDER BY l.sequence DESC LIMIT ?");
+    lines!("WHERE l.conversation = ? AND l.sequence < ? AND l.kind = 0 ORDER BY l.sequence DESC LIMIT ? + 0");
 const BETWEEN: &str = lines!(
     "WHERE l.conversation = ? AND l.sequence IS NOT NULL AND l.kind = 0 AND l.place > ? AND l.at >= ? AND l.at <= ?
-     ORDER BY l.place LIMIT ?"
+     ORDER BY l.place LIMIT ? + 0"
 );
 const UNREAD: &str = "SELECT count(*) FROM gate_lines
      WHERE conversation = ? AND sequence > ? AND kind = 0 AND recalled = 0 AND author <> ?";
@@ -256,7 +256,7 @@ impl Timelines for SqliteTimelines {
             "SELECT c.id, c.name, (SELECT place FROM gate_lines l WHERE l.conversation = c.id
                 AND l.sequence IS NOT NULL AND l.kind = 0 ORDER BY l.sequence DESC LIMIT 1) AS latest
              FROM gate_members m JOIN gate_conversations c ON c.id = m.conversation
-             WHERE m.user = ? AND m.until IS NULL AND latest < ? ORDER BY latest DESC LIMIT ?",
+             WHERE m.user = ? AND m.until IS NULL AND latest < ? ORDER BY latest DESC LIMIT ? + 0",
         )
         .bind(number)
         .bind(place(self.gate, before.0))

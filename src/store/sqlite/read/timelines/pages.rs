@@ -13,14 +13,14 @@ use crate::store::sqlite::sql::{Bulk, Values};
 
 /// Places as one value, for the same reason as lines below.
 const INBOX: &str = "SELECT group_concat(place, ' ') FROM (SELECT place FROM gate_inboxes
-     WHERE user = ? AND place > ? AND place <= ? ORDER BY place LIMIT ?)";
+     WHERE user = ? AND place > ? AND place <= ? ORDER BY place LIMIT ? + 0)";
 const SHARED: &str = "SELECT group_concat(place, ' ') FROM (SELECT place FROM gate_lines
-     WHERE conversation = ? AND shared = 1 AND place > ? AND place <= ? ORDER BY place LIMIT ?)";
+     WHERE conversation = ? AND shared = 1 AND place > ? AND place <= ? ORDER BY place LIMIT ? + 0)";
 static THESE: Bulk = Bulk::new(lines!("WHERE l.place IN ("), "?", ") ORDER BY l.place");
 
 /// Lines as one value: what the driver does for each row and each value would be most of the price of a page. More rows
 /// would make it so large that the system gives and takes its memory each time.
-const RUN: usize = 64;
+const RUN: usize = 256;
 static GLIMPSES: Bulk = Bulk::new(
     "SELECT group_concat(place || ' ' || ifnull(sequence, 0) || ' ' || kind || ' ' || length(payload) || ' ' || payload, '')
      FROM (SELECT place, sequence, kind, payload FROM gate_lines WHERE place IN (",
