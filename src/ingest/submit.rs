@@ -80,6 +80,10 @@ impl Ingest {
         let core = self.core();
         let arrival = Arrival { source, origin, at: core.clock.now() };
         let mut gathered = Gathered::default();
+        let asked = items.iter().take(limit).map(|item| (source.as_ref(), item));
+        if let Err(error) = core.resolver.ask(asked, &mut gathered).await {
+            return (1, Err(error));
+        }
         // Where each item's own draft stands.
         let mut firsts = Vec::new();
         for item in items.iter().take(limit) {
