@@ -88,7 +88,7 @@ async fn files(provider: &dyn Provider, since: Timestamp, until: Timestamp) -> B
     // A test that runs over the full hour has two files.
     for hour in BTreeSet::from([since.0 / HOUR * HOUR, until.0 / HOUR * HOUR]) {
         if let HistoryFile::Ready(file) = provider.history_files().unwrap().fetch(Timestamp(hour)).await.unwrap() {
-            lines.extend(file.lines.map(Result::unwrap).filter_map(|item| Some((message_id(&item)?, item))));
+            lines.extend(file.events().map(Result::unwrap).filter_map(|item| Some((message_id(&item)?, item))));
         }
     }
     lines

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use switchboard_contract::storage::{Appended, CoverageState, FileFact, HourCoverage, PositionRun, Store};
+use switchboard_contract::storage::{CoverageState, FileFact, HourCoverage, PositionRun, Store};
 use switchboard_contract::{
-    Clock, Error, ErrorKind, HistoryFile, HistoryFiles, HourFile, Inbound, InboundData, KeyClass, Origin, Position,
-    Provider, ProviderId, Result, Shard, TenantId, Timestamp,
+    Clock, Error, ErrorKind, HistoryFile, HistoryFiles, HourFile, Position, Provider, ProviderId, Result, Shard,
+    TenantId, Timestamp,
 };
 
 use super::ReconcileConfig;
-use super::reading::{self, Batch};
 use super::runs::Runs;
 use super::schedule::{self, Finding, HOUR, Rules};
 use super::telling::Telling;
@@ -56,16 +55,16 @@ pub(super) struct Pass {
     /// Lines that could not be read or journalled.
     pub(super) skipped: u64,
     /// The ledger knows that this look journals something.
-    marked: bool,
+    pub(super) marked: bool,
 }
 
 /// What a look is at.
 #[derive(Clone, Copy)]
-struct Aim<'a> {
-    hour: Timestamp,
+pub(super) struct Aim<'a> {
+    pub(super) hour: Timestamp,
     /// What was known of the hour.
-    before: Option<&'a HourCoverage>,
-    manner: Manner,
+    pub(super) before: Option<&'a HourCoverage>,
+    pub(super) manner: Manner,
 }
 
 struct Found {
@@ -199,77 +198,8 @@ impl Subject {
         Ok(run.first <= run.last && self.count(&[run], hour).await? > 0)
     }
 
-    /// Compares a file with the journal; the error at which it breaks off, if it does.
-    async fn compare(&self, file: HourFile, aim: Aim<'_>, runs: &mut Runs, pass: &mut Pass) -> Result<Option<Error>> {
-        let mut batches = reading::read(file, self.config.batch_lines, self.config.batch_bytes);
-        while let Some(batch) = batches.recv().await {
-            match batch {
-                Ok(batch) => self.compare_batch(batch, aim, runs, pass).await?,
-                Err(error) if matches!(error.kind(), ErrorKind::Decode | ErrorKind::Internal) => {
-                    return Ok(Some(error));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
-    }
-
-    async fn compare_batch(&self, mut batch: Batch, aim: Aim<'_>, runs: &mut Runs, pass: &mut Pass) -> Result<()> {
-        pass.lines += batch.items.len() as u64;
-        pass.skipped += batch.skipped;
-        if !aim.manner.history {
-            batch.items.retain(|item| item.sent_at >= self.began);
-        }
-        let (mut messages, mut others) = (Vec::new(), Vec::new());
-        if self.config.compare_content {
-            batch.items.into_iter().for_each(|item| sort(item, &mut messages, &mut others));
-        } else if let Some(run) = self.all_known(&batch.items).await? {
-            runs.add_run(run);
-        } else {
-            let keys: Vec<_> = batch.items.iter().map(|item| item.key.clone()).collect();
-            let known = self.store.known(&self.tenant, self.provider.app(), &keys).await?;
-            for (item, position) in batch.items.into_iter().zip(known) {
-                match position {
-                    Some(position) if item.key.class == KeyClass::Message => runs.add(position),
-                    Some(_) => {}
-                    None => sort(item, &mut messages, &mut others),
-                }
-            }
-        }
-        let (old, missed): (Vec<_>, Vec<_>) = messages.into_iter().partition(|item| item.sent_at < self.began);
-        if !missed.is_empty() && !std::mem::replace(&mut pass.marked, true) {
-            self.mark(aim).await?;
-        }
-        let (fresh, refused) = self.journal(Origin::File, missed, Some(&mut *runs)).await?;
-        self.telling.repaired(fresh);
-        pass.repaired += fresh;
-        pass.skipped += refused;
-        let (fresh, refused) = self.journal(Origin::History, old, Some(runs)).await?;
-        pass.history += fresh;
-        pass.skipped += refused;
-        let (old, missed): (Vec<_>, Vec<_>) = others.into_iter().partition(|item| item.sent_at < self.began);
-        for (origin, items) in [(Origin::File, missed), (Origin::History, old)] {
-            let (fresh, refused) = self.journal(origin, items, None).await?;
-            pass.others += fresh;
-            pass.skipped += refused;
-        }
-        Ok(())
-    }
-
-    /// Where a batch of messages stands, if nothing of it is missing and little else stands between: the common case.
-    async fn all_known(&self, items: &[Inbound]) -> Result<Option<PositionRun>> {
-        if items.is_empty() || items.iter().any(|item| item.key.class != KeyClass::Message) {
-            return Ok(None);
-        }
-        let keys: Vec<&str> = items.iter().map(|item| item.key.id.as_str()).collect();
-        let app = self.provider.app();
-        let run = self.store.known_run(&self.tenant, app, KeyClass::Message, &keys).await?;
-        let near = |run: &PositionRun| run.last.0 - run.first.0 < 4 * items.len() as u64 + 64;
-        Ok(run.filter(near))
-    }
-
     /// Notes where the journal ended before this look journalled anything: cut off from here on, it can be counted.
-    async fn mark(&self, aim: Aim<'_>) -> Result<()> {
+    pub(super) async fn mark(&self, aim: Aim<'_>) -> Result<()> {
         let end = self.store.tail(&self.tenant, SHARD).await?;
         let now = self.clock.now();
         let known = aim.before.cloned().unwrap_or_else(|| blank(aim.hour, now));
@@ -297,29 +227,6 @@ impl Subject {
         self.telling.recovered(&record, brought).await;
         self.store.put_hour(&self.tenant, app, &record).await?;
         Ok(record)
-    }
-
-    /// Journals events; how many were new, and how many the store refused.
-    async fn journal(&self, origin: Origin, items: Vec<Inbound>, runs: Option<&mut Runs>) -> Result<(u64, u64)> {
-        if items.is_empty() {
-            return Ok((0, 0));
-        }
-        let asked = items.len();
-        let ingest = self.ingest.upgrade().ok_or_else(closed)?;
-        let answers = ingest.submit(&self.tenant, &self.alias, origin, items).await?;
-        if let Some(runs) = runs {
-            answers.iter().for_each(|appended| runs.add(appended.position()));
-        }
-        let fresh = answers.iter().filter(|appended| matches!(appended, Appended::Fresh { .. })).count();
-        Ok((fresh as u64, (asked - answers.len()) as u64))
-    }
-}
-
-/// Messages go before what speaks of them; both keep their order.
-fn sort(item: Inbound, messages: &mut Vec<Inbound>, others: &mut Vec<Inbound>) {
-    match item.data {
-        InboundData::Message(_) => messages.push(item),
-        _ => others.push(item),
     }
 }
 

@@ -10,6 +10,7 @@
 //! inserts nothing the second time; an hour is `complete` only by a final file, or when nothing was published and
 //! nothing is known; a failure of one app delays no other.
 
+mod compare;
 mod config;
 mod look;
 mod reading;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::{Condvar, Mutex};
 use switchboard_contract::{
-    App, CallbackCodec, Groups, HistoryFile, HistoryFileLimits, HistoryFiles, HourFile, Messaging, Naming, Provider,
-    Result, Roaming, Timestamp, Users,
+    App, CallbackCodec, Groups, HistoryFile, HistoryFileLimits, HistoryFiles, HourDecoder, HourFile, HourLine,
+    HourLines, Messaging, Naming, Provider, Result, Roaming, Timestamp, Users,
 };
 
 /// How many lines of all files may pass.
@@ -94,12 +94,24 @@ impl HistoryFiles for Gated {
         let HistoryFile::Ready(file) = self.real.history_files().unwrap().fetch(hour).await? else {
             return Ok(HistoryFile::Absent);
         };
-        let (gate, mut lines) = (self.gate.clone(), file.lines);
-        let lines = std::iter::from_fn(move || {
-            let line = lines.next()?;
-            gate.pass();
-            Some(line)
-        });
-        Ok(HistoryFile::Ready(HourFile { bytes: file.bytes, digest: file.digest, lines: Box::new(lines) }))
+        let lines = Box::new(Held { gate: self.gate.clone(), lines: file.lines });
+        Ok(HistoryFile::Ready(HourFile { lines, bytes: file.bytes, digest: file.digest }))
+    }
+}
+
+struct Held {
+    gate: Gate,
+    lines: Box<dyn HourLines>,
+}
+
+impl HourLines for Held {
+    fn next(&mut self) -> Option<Result<HourLine<'_>>> {
+        let line = self.lines.next()?;
+        self.gate.pass();
+        Some(line)
+    }
+
+    fn decoder(&self) -> Arc<dyn HourDecoder> {
+        self.lines.decoder()
     }
 }

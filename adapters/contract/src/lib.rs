@@ -36,9 +36,9 @@ pub use ids::{
 };
 pub use inbound::{Clues, EventKey, Inbound, InboundData, InboundMessage, InboundPlace, KeyClass};
 pub use provider::{
-    CallHeaders, Capabilities, GroupLimits, GroupRef, Groups, HistoryFile, HistoryFileLimits, HistoryFiles, HourFile,
-    KeptCallbackLimits, KeptCallbacks, KeptSlot, Link, LoginToken, Messaging, MessagingLimits, NewGroup,
-    OutboundMessage, Provider, Quota, RecallRequest, Roaming, RoamingLimits, RoamingPage, RoamingQuery, SendOptions,
-    SentTo, Target, UserLimits, UserProfile, Users,
+    CallHeaders, Capabilities, Glance, GroupLimits, GroupRef, Groups, HistoryFile, HistoryFileLimits, HistoryFiles,
+    HourDecoder, HourFile, HourLine, HourLines, KeptCallbackLimits, KeptCallbacks, KeptSlot, Link, LoginToken,
+    Messaging, MessagingLimits, NewGroup, OutboundMessage, Provider, Quota, RecallRequest, Roaming, RoamingLimits,
+    RoamingPage, RoamingQuery, SendOptions, SentTo, Target, UserLimits, UserProfile, Users,
 };
 pub use time::{Clock, Sleep, Timestamp};

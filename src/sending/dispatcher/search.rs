@@ -289,7 +289,7 @@ impl Search {
         let HistoryFile::Ready(file) = fetched else { return Ok(Seen::default()) };
         let marks = self.ctx.marks.clone();
         let sends = self.legs.iter().map(|leg| (leg.send.tenant.clone(), leg.send.id)).collect();
-        let lines = tokio::task::spawn_blocking(move || marked_lines(file.lines, &sends, &marks)).await.map_err(
+        let lines = tokio::task::spawn_blocking(move || marked_lines(file.events(), &sends, &marks)).await.map_err(
             |error| switchboard_contract::Error::new(ErrorKind::Internal, "reading a file stopped").with_source(error),
         )??;
         let mut seen = Seen { found: Vec::new(), whole: true };

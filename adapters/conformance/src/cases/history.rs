@@ -79,7 +79,7 @@ pub(super) async fn files_and_callbacks_agree(world: &dyn World) -> Verdict {
         file => file?,
     };
     let HistoryFile::Ready(file) = file else { return Err(Failure::new("the final file of the hour is not there")) };
-    let lines = contents(file.lines.collect::<switchboard_contract::Result<Vec<_>>>()?)?;
+    let lines = contents(file.events().collect::<switchboard_contract::Result<Vec<_>>>()?)?;
     for (key, content) in &live {
         ensure!(lines.contains_key(key), "the file does not hold {key:?}");
         ensure!(lines.get(key) == Some(content), "the same message differs between callback and file: {key:?}");

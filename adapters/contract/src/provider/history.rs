@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 
+use super::hour::HourFile;
 use super::messaging::Target;
 use super::quota::{Quota, optional_seconds, seconds};
 use crate::conversation::ConversationKind;
@@ -111,23 +112,6 @@ pub enum HistoryFile {
     Absent,
     /// The messages, in no promised order.
     Ready(HourFile),
-}
-
-/// An hour's messages.
-pub struct HourFile {
-    /// Bytes as downloaded.
-    pub bytes: u64,
-    /// SHA-256 of the download, to notice a file that was written again.
-    pub digest: [u8; 32],
-    /// Decoded lines, read as they are asked for: an hour of any size needs bounded memory. A line that cannot be
-    /// understood comes out as `Unrecognised`.
-    pub lines: Box<dyn Iterator<Item = Result<Inbound>> + Send>,
-}
-
-impl fmt::Debug for HourFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HourFile").field("bytes", &self.bytes).finish_non_exhaustive()
-    }
 }
 
 /// What a vendor publishes in files. Durations are seconds in JSON.

@@ -5,6 +5,7 @@
 
 mod headers;
 mod history;
+mod hour;
 mod kept;
 mod link;
 mod messaging;
@@ -12,9 +13,8 @@ mod people;
 mod quota;
 
 pub use headers::CallHeaders;
-pub use history::{
-    HistoryFile, HistoryFileLimits, HistoryFiles, HourFile, Roaming, RoamingLimits, RoamingPage, RoamingQuery,
-};
+pub use history::{HistoryFile, HistoryFileLimits, HistoryFiles, Roaming, RoamingLimits, RoamingPage, RoamingQuery};
+pub use hour::{Glance, HourDecoder, HourFile, HourLine, HourLines};
 pub use kept::{KeptCallbackLimits, KeptCallbacks, KeptSlot};
 pub use link::Link;
 pub use messaging::{Messaging, MessagingLimits, OutboundMessage, RecallRequest, SendOptions, SentTo, Target};

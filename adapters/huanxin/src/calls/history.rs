@@ -2,19 +2,22 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::tz::{Offset, TimeZone};
 use sha2::{Digest, Sha256};
 use switchboard_contract::{
-    Error, ErrorKind, HistoryFile, HistoryFileLimits, HistoryFiles, HourFile, Inbound, Result, Timestamp,
+    Error, ErrorKind, HistoryFile, HistoryFileLimits, HistoryFiles, HourDecoder, HourFile, HourLine, HourLines,
+    Inbound, Result, Timestamp,
 };
 use switchboard_outbound::{Download, Downloaded, HeaderMap, Method, Url, VendorCall};
 
 use super::lines::Lines;
 use super::read;
 use crate::Huanxin;
-use crate::codec::Source;
+use crate::codec::{ItemCodec, Source, glance};
 use crate::config::Zone;
 use crate::error::{detail, is};
 use crate::limits::{self, group};
@@ -130,29 +133,38 @@ fn hour_named(name: &str, zone: Zone) -> Option<Timestamp> {
 }
 
 impl Huanxin {
-    /// The decoded lines of files, one after another.
-    fn lines(&self, hour: Timestamp, mut files: VecDeque<File>) -> Box<dyn Iterator<Item = Result<Inbound>> + Send> {
-        let (items, longest) = (self.items.clone(), self.config.history.max_line_bytes);
-        let mut open: Option<Lines> = None;
-        let mut waiting: VecDeque<Inbound> = VecDeque::new();
-        Box::new(std::iter::from_fn(move || {
-            loop {
-                if let Some(item) = waiting.pop_front() {
-                    return Some(Ok(item));
-                }
-                if open.is_none() {
-                    open = Some(match Lines::open(files.pop_front()?, longest) {
-                        Ok(lines) => lines,
-                        Err(error) => return Some(Err(error)),
-                    });
-                }
-                match open.as_mut().and_then(Iterator::next) {
-                    Some(Ok(line)) => waiting.extend(items.decode(&line, Source::Record, hour)),
-                    Some(Err(error)) => return Some(Err(error)),
-                    None => open = None,
-                }
-            }
-        }))
+    /// The lines of files, one after another.
+    fn lines(&self, hour: Timestamp, files: VecDeque<File>) -> Box<dyn HourLines> {
+        let decoder = Arc::new(Decoder { items: self.items.clone(), hour });
+        Box::new(Hour { lines: Lines::of(files, self.config.history.max_line_bytes), decoder })
+    }
+}
+
+struct Hour {
+    lines: Lines,
+    decoder: Arc<Decoder>,
+}
+
+impl HourLines for Hour {
+    fn next(&mut self) -> Option<Result<HourLine<'_>>> {
+        Some(self.lines.next_line()?.map(|text| HourLine { text, glance: glance(text) }))
+    }
+
+    fn decoder(&self) -> Arc<dyn HourDecoder> {
+        self.decoder.clone()
+    }
+}
+
+#[derive(Debug)]
+struct Decoder {
+    items: ItemCodec,
+    /// Dates what carries no time.
+    hour: Timestamp,
+}
+
+impl HourDecoder for Decoder {
+    fn decode(&self, line: &Bytes) -> Vec<Inbound> {
+        self.items.decode(line, Source::Record, self.hour)
     }
 }
 

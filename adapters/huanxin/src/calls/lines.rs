@@ -1,11 +1,11 @@
-//! The lines of a history file, read as they are asked for.
+//! The lines of an hour's files, read as they are asked for.
 //!
 //! The object is gzip by its bytes, whatever its headers say; storage that compresses once more is seen through too.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
-use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use switchboard_contract::{Error, ErrorKind, Result};
 
@@ -13,61 +13,37 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Layers of gzip that are unpacked: the file's own, and one added on the way.
 const LAYERS: usize = 2;
 
+const BUFFER: usize = 64 << 10;
+
 type Source = Box<dyn BufRead + Send>;
 
-/// Lines without their ends; empty ones are left out.
+/// Lines without their ends, of one file after another; empty ones are left out.
 pub(crate) struct Lines {
-    source: Source,
+    files: VecDeque<File>,
+    open: Option<Source>,
     longest: usize,
+    /// The line read last, with its end.
+    line: Vec<u8>,
     broken: bool,
 }
 
 impl Lines {
+    pub(crate) fn of(files: VecDeque<File>, longest: usize) -> Self {
+        Self { files, open: None, longest, line: Vec::new(), broken: false }
+    }
+
+    /// The next line; `None` at the end of the last file.
+    ///
     /// # Errors
-    /// As reading.
-    pub(crate) fn open(file: File, longest: usize) -> Result<Self> {
-        Self::over(Box::new(BufReader::with_capacity(64 << 10, file)), longest)
-    }
-
-    fn over(mut source: Source, longest: usize) -> Result<Self> {
-        for _ in 0..LAYERS {
-            // A buffer's first filling holds two bytes unless the file has fewer.
-            if !source.fill_buf().map_err(broken)?.starts_with(&GZIP) {
-                break;
-            }
-            source = Box::new(BufReader::with_capacity(64 << 10, MultiGzDecoder::new(source)));
-        }
-        Ok(Self { source, longest, broken: false })
-    }
-
-    /// One line with its end; empty at the end of the file. A line above the limit is skipped to its end.
-    fn read_line(&mut self) -> Result<Vec<u8>> {
-        let mut line = Vec::new();
-        let limit = self.longest as u64 + 1;
-        self.source.by_ref().take(limit).read_until(b'\n', &mut line).map_err(broken)?;
-        if line.len() > self.longest && !line.ends_with(b"\n") {
-            self.source.skip_until(b'\n').map_err(broken)?;
-            return Err(Error::new(ErrorKind::TooLarge, format!("a line is longer than {} bytes", self.longest)));
-        }
-        Ok(line)
-    }
-}
-
-impl Iterator for Lines {
-    type Item = Result<Bytes>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+    /// `TooLarge` for a line above the limit, after which the next one begins; `Decode` for a broken file, after which
+    /// nothing does.
+    pub(crate) fn next_line(&mut self) -> Option<Result<&[u8]>> {
         while !self.broken {
-            match self.read_line() {
-                Ok(line) if line.is_empty() => return None,
-                Ok(line) => {
-                    let line = line.trim_ascii();
-                    if !line.is_empty() {
-                        return Some(Ok(Bytes::copy_from_slice(line)));
-                    }
-                }
+            match self.read() {
+                Ok(false) => return None,
+                Ok(true) if self.line.trim_ascii().is_empty() => {}
+                Ok(true) => return Some(Ok(self.line.trim_ascii())),
                 Err(error) => {
-                    // After a long line the next one begins; after a broken file nothing does.
                     self.broken = error.kind() != ErrorKind::TooLarge;
                     return Some(Err(error));
                 }
@@ -75,6 +51,41 @@ impl Iterator for Lines {
         }
         None
     }
+
+    /// One line with its end, or `false` at the end of the last file. A line above the limit is skipped to its end.
+    fn read(&mut self) -> Result<bool> {
+        self.line.clear();
+        let limit = self.longest as u64 + 1;
+        loop {
+            let source = match &mut self.open {
+                Some(source) => source,
+                none => match self.files.pop_front() {
+                    Some(file) => none.insert(unpacked(Box::new(BufReader::with_capacity(BUFFER, file)))?),
+                    None => return Ok(false),
+                },
+            };
+            if source.by_ref().take(limit).read_until(b'\n', &mut self.line).map_err(broken)? == 0 {
+                self.open = None;
+                continue;
+            }
+            if self.line.len() > self.longest && !self.line.ends_with(b"\n") {
+                source.skip_until(b'\n').map_err(broken)?;
+                return Err(Error::new(ErrorKind::TooLarge, format!("a line is longer than {} bytes", self.longest)));
+            }
+            return Ok(true);
+        }
+    }
+}
+
+fn unpacked(mut source: Source) -> Result<Source> {
+    for _ in 0..LAYERS {
+        // A buffer's first filling holds two bytes unless the file has fewer.
+        if !source.fill_buf().map_err(broken)?.starts_with(&GZIP) {
+            break;
+        }
+        source = Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(source)));
+    }
+    Ok(source)
 }
 
 fn broken(error: std::io::Error) -> Error {
@@ -85,7 +96,7 @@ fn broken(error: std::io::Error) -> Error {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use std::io::Cursor;
+    use std::io::{Seek as _, SeekFrom, Write as _};
 
     use flate2::Compression;
     use flate2::read::GzEncoder;
@@ -98,11 +109,24 @@ mod tests {
         out
     }
 
+    fn file(bytes: Vec<u8>) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        file
+    }
+
     fn lines(bytes: Vec<u8>) -> Vec<Result<String, ErrorKind>> {
-        let lines = Lines::over(Box::new(BufReader::new(Cursor::new(bytes))), 8).unwrap();
-        lines
-            .map(|line| line.map(|line| String::from_utf8(line.to_vec()).unwrap()).map_err(|error| error.kind()))
-            .collect()
+        lines_of(vec![bytes])
+    }
+
+    fn lines_of(files: Vec<Vec<u8>>) -> Vec<Result<String, ErrorKind>> {
+        let mut lines = Lines::of(files.into_iter().map(file).collect(), 8);
+        std::iter::from_fn(|| {
+            let line = lines.next_line()?;
+            Some(line.map(|line| String::from_utf8(line.to_vec()).unwrap()).map_err(|error| error.kind()))
+        })
+        .collect()
     }
 
     #[test]
@@ -115,6 +139,8 @@ mod tests {
         let members = [pack(b"one\n"), pack(b"two\nthree")].concat();
         assert_eq!(lines(members), expected, "files of several gzip members");
         assert_eq!(lines(Vec::new()), vec![]);
+        let files = vec![pack(b"one\n\n"), Vec::new(), pack(b"  two"), pack(b"three\n")];
+        assert_eq!(lines_of(files), expected, "an hour of several files");
     }
 
     #[test]

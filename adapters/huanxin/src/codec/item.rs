@@ -112,6 +112,11 @@ impl ItemCodec {
     }
 }
 
+/// Whether an event of this name is a message. Older names carry the body's type: `chat:txt`, `chatroom:img`.
+pub(super) fn is_message(event_type: &str) -> bool {
+    event_type == "chat" || event_type.starts_with("chat:") || event_type.starts_with("chatroom:")
+}
+
 /// What to call an item that is not understood.
 fn name_of(item: &Item<'_>) -> String {
     let parts = [&item.event, &item.event_type, &item.chat_type, &item.operation, &item.step];
@@ -177,10 +182,9 @@ impl Context<'_> {
         let offline = match item.event_type.as_deref() {
             // Records have no event type, and neither have pre-send requests.
             None if self.source == Source::Callback => return about::pre_send(self),
-            None | Some("chat") => false,
-            // Older event names carry the body's type: `chat:txt`, `chatroom:img`.
+            None => false,
             Some("chat_offline") => true,
-            Some(older) if older.starts_with("chat:") || older.starts_with("chatroom:") => false,
+            Some(name) if is_message(name) => false,
             Some(_) => return None,
         };
         let id = VendorMessageId::from(&**item.msg_id.as_ref()?);

@@ -114,6 +114,23 @@ pub(crate) struct Item<'a> {
     pub(crate) target_type: Option<Text<'a>>,
 }
 
+/// What tells that a line of a history file is a message, and which; the rest is skipped without being built.
+#[derive(Deserialize)]
+pub(crate) struct Outline<'a> {
+    #[serde(borrow, default, rename = "eventType")]
+    pub(crate) event_type: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) chat_type: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) msg_id: Option<Text<'a>>,
+    #[serde(default)]
+    pub(crate) timestamp: Option<Int>,
+    #[serde(borrow, default)]
+    pub(crate) event: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) step: Option<Text<'a>>,
+}
+
 /// The payload of messages and of what is said about messages.
 #[derive(Default, Deserialize)]
 pub(crate) struct Payload<'a> {

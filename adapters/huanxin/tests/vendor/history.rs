@@ -38,7 +38,7 @@ fn ready(file: HistoryFile) -> HourFile {
 }
 
 fn all(file: HourFile) -> Vec<Inbound> {
-    file.lines.collect::<Result<_, _>>().unwrap()
+    file.events().collect::<Result<_, _>>().unwrap()
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn a_damaged_file_gives_its_lines_and_then_says_so() {
     let mut packed = pack(&fixture("history_file_sample.jsonl"));
     packed.truncate(packed.len() - 4);
     vendor.answer(200, link(&vendor, 1)).answer(200, packed);
-    let lines: Vec<_> = ready(vendor.client().fetch(HOUR).await.unwrap()).lines.collect();
+    let lines: Vec<_> = ready(vendor.client().fetch(HOUR).await.unwrap()).events().collect();
     assert_eq!(lines.last().unwrap().as_ref().unwrap_err().kind(), ErrorKind::Decode);
     assert_eq!(lines.iter().filter(|line| line.is_err()).count(), 1);
 }

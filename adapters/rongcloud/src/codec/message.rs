@@ -18,6 +18,11 @@ use crate::wire::lenient::Str;
 const RECALL: &str = "RC:RcCmd";
 const READ: &str = "RC:ReadNtf";
 
+/// Whether what has this name is a message, whatever it contains.
+pub(crate) fn is_message(object_name: &str) -> bool {
+    object_name != RECALL && object_name != READ
+}
+
 /// A message as every source tells it.
 #[derive(Debug)]
 pub(crate) struct Record<'a> {

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use switchboard_contract::{Body, Error, ErrorKind, Ext, Result, VendorUserId};
 
-pub(crate) use message::{Record, from_text_or_object, unrecognised};
+pub(crate) use message::{Record, from_text_or_object, is_message, unrecognised};
 pub(crate) use place::{Channel, DEFAULT_CHANNEL};
 
 /// Longest object name, in characters.

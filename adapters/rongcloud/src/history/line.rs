@@ -4,14 +4,18 @@
 //! alone in a form nobody has ruled out. What counts is what lies between the first `{` and the last `}`.
 
 use std::io::{self, BufRead, Read as _};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::civil::DateTime;
-use switchboard_contract::{AppKey, Error, ErrorKind, Inbound, Result, Timestamp};
+use switchboard_contract::{
+    AppKey, Error, ErrorKind, Glance, HourDecoder, HourLine, HourLines, Inbound, Result, Timestamp,
+};
 
-use crate::codec::{Channel, Codec, Record, from_text_or_object, unrecognised};
+use crate::codec::{Channel, Codec, Record, from_text_or_object, is_message, unrecognised};
 use crate::config::LogZone;
-use crate::wire::records::LogLine;
+use crate::wire::lenient::Str;
+use crate::wire::records::{LogLine, LogOutline};
 
 /// The longest line that is read; a content of 128 KiB is far below it in every escaping.
 const MAX_LINE: u64 = 8 << 20;
@@ -23,25 +27,28 @@ pub(crate) struct LineDecoder {
     pub(crate) app_key: AppKey,
     pub(crate) zone: LogZone,
     pub(crate) codec: Codec,
+    /// Dates what cannot be understood.
+    pub(crate) otherwise_at: Timestamp,
+}
+
+impl HourDecoder for LineDecoder {
+    fn decode(&self, line: &Bytes) -> Vec<Inbound> {
+        vec![self.record(line).unwrap_or_else(|| unrecognised(KIND, line.clone(), self.otherwise_at))]
+    }
+}
+
+/// The JSON of a line, and what stands before it.
+fn parts(line: &[u8]) -> Option<(&[u8], &str)> {
+    let begin = line.iter().position(|byte| *byte == b'{')?;
+    let end = line.iter().rposition(|byte| *byte == b'}')?;
+    Some((&line[..begin], std::str::from_utf8(line.get(begin..=end)?).ok()?))
 }
 
 impl LineDecoder {
-    /// `None` for a blank line. `otherwise_at` dates what cannot be understood.
-    pub(crate) fn decode(&self, line: &[u8], otherwise_at: Timestamp) -> Option<Inbound> {
-        let line = line.trim_ascii();
-        if line.is_empty() {
-            return None;
-        }
-        Some(self.record(line).unwrap_or_else(|| unrecognised(KIND, Bytes::copy_from_slice(line), otherwise_at)))
-    }
-
-    fn record(&self, line: &[u8]) -> Option<Inbound> {
-        let begin = line.iter().position(|byte| *byte == b'{')?;
-        let end = line.iter().rposition(|byte| *byte == b'}')?;
-        let json = std::str::from_utf8(line.get(begin..=end)?).ok()?;
+    fn record(&self, line: &Bytes) -> Option<Inbound> {
+        let (prefix, json) = parts(line)?;
         let record: LogLine<'_> = serde_json::from_str(json).ok()?;
-        let app = record.app_id.as_ref().map(|app| app.0.as_ref()).unwrap_or_default();
-        if !app.is_empty() && app != self.app_key.as_str() || record.uid.0.is_empty() {
+        if !self.is_ours(record.app_id.as_ref()) || record.uid.0.is_empty() {
             return None;
         }
         let channel = Channel::from_text(&record.target_type.text())?;
@@ -54,10 +61,27 @@ impl LineDecoder {
             content: &content,
             uid: &record.uid.0,
             original_uid: record.original_uid.as_ref().map(|uid| uid.0.as_ref()).unwrap_or_default(),
-            sent_at: self.sent_at(&record, &line[..begin])?,
+            sent_at: self.sent_at(&record, prefix)?,
             audience: Vec::new(),
-            raw: Bytes::copy_from_slice(line),
+            raw: line.clone(),
         }))
+    }
+
+    fn is_ours(&self, app: Option<&Str<'_>>) -> bool {
+        app.is_none_or(|app| app.0.is_empty() || app.0 == self.app_key.as_str())
+    }
+
+    /// The message of a line that is one at first sight: its content is not looked at. Local times are left to the
+    /// decoder.
+    fn glance<'a>(&self, line: &'a [u8]) -> Option<Glance<'a>> {
+        let outline: LogOutline<'a> = serde_json::from_str(parts(line)?.1).ok()?;
+        let replaces = outline.original_uid.is_some_and(|uid| !uid.0.is_empty());
+        let message = is_message(&outline.object_name.0) && !replaces && !outline.uid.0.is_empty();
+        if !message || !self.is_ours(outline.app_id.as_ref()) {
+            return None;
+        }
+        let sent_at = Timestamp(outline.timestamp?.integer()?);
+        Some(Glance { id: outline.uid.0, sent_at })
     }
 
     /// Milliseconds in newer files; local time in older ones, and in the prefix to the second.
@@ -81,66 +105,53 @@ impl LineDecoder {
 /// The lines of a log, read as they are asked for.
 pub(crate) struct Lines<R> {
     input: R,
-    decoder: LineDecoder,
-    otherwise_at: Timestamp,
+    decoder: Arc<LineDecoder>,
+    /// The line read last, with its end.
+    line: Vec<u8>,
     done: bool,
 }
 
 impl<R: BufRead> Lines<R> {
-    pub(crate) fn new(input: R, decoder: LineDecoder, otherwise_at: Timestamp) -> Self {
-        Self { input, decoder, otherwise_at, done: false }
+    pub(crate) fn new(input: R, decoder: LineDecoder) -> Self {
+        Self { input, decoder: Arc::new(decoder), line: Vec::new(), done: false }
     }
 
-    /// The next line without its end; `None` at the end of the file.
-    fn line(&mut self) -> io::Result<Option<Line>> {
-        let mut line = Vec::new();
-        if self.input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
-            return Ok(None);
+    /// Reads a line with its end; none at the end of the file.
+    fn read(&mut self) -> io::Result<Step> {
+        self.line.clear();
+        if self.input.by_ref().take(MAX_LINE).read_until(b'\n', &mut self.line)? == 0 {
+            return Ok(Step::End);
         }
-        if line.len() as u64 == MAX_LINE && line.last() != Some(&b'\n') {
-            self.skip_rest()?;
-            return Ok(Some(Line::TooLong));
+        if self.line.len() as u64 == MAX_LINE && self.line.last() != Some(&b'\n') {
+            self.input.skip_until(b'\n')?;
+            return Ok(Step::TooLong);
         }
-        Ok(Some(Line::Whole(line)))
-    }
-
-    fn skip_rest(&mut self) -> io::Result<()> {
-        loop {
-            let buffer = self.input.fill_buf()?;
-            if buffer.is_empty() {
-                return Ok(());
-            }
-            let found = buffer.iter().position(|byte| *byte == b'\n');
-            let used = found.map_or(buffer.len(), |at| at + 1);
-            self.input.consume(used);
-            if found.is_some() {
-                return Ok(());
-            }
-        }
+        Ok(if self.line.trim_ascii().is_empty() { Step::Blank } else { Step::Line })
     }
 }
 
-enum Line {
-    Whole(Vec<u8>),
+/// What was read.
+enum Step {
+    Line,
+    Blank,
     TooLong,
+    End,
 }
 
-impl<R: BufRead> Iterator for Lines<R> {
-    type Item = Result<Inbound>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl<R: BufRead + Send> HourLines for Lines<R> {
+    fn next(&mut self) -> Option<Result<HourLine<'_>>> {
         while !self.done {
-            match self.line() {
-                Ok(Some(Line::Whole(line))) => {
-                    if let Some(inbound) = self.decoder.decode(&line, self.otherwise_at) {
-                        return Some(Ok(inbound));
-                    }
+            match self.read() {
+                Ok(Step::Line) => {
+                    let text = self.line.trim_ascii();
+                    return Some(Ok(HourLine { text, glance: self.decoder.glance(text) }));
                 }
-                Ok(Some(Line::TooLong)) => {
+                Ok(Step::Blank) => {}
+                Ok(Step::TooLong) => {
                     let why = format!("a line of the log is longer than {MAX_LINE} bytes");
                     return Some(Err(Error::new(ErrorKind::TooLarge, why)));
                 }
-                Ok(None) => self.done = true,
+                Ok(Step::End) => self.done = true,
                 Err(error) => {
                     self.done = true;
                     let error = Error::new(ErrorKind::Storage, "the log cannot be read").with_source(error);
@@ -150,22 +161,27 @@ impl<R: BufRead> Iterator for Lines<R> {
         }
         None
     }
+
+    fn decoder(&self) -> Arc<dyn HourDecoder> {
+        self.decoder.clone()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use switchboard_contract::{Body, InboundData};
+    use switchboard_contract::{Body, EventKey, InboundData, KeyClass};
 
     use super::*;
 
     fn decoder(zone: LogZone) -> LineDecoder {
-        LineDecoder { app_key: "demoappkey01".into(), zone, codec: Codec::new("sb") }
+        let otherwise_at = Timestamp(7);
+        LineDecoder { app_key: "demoappkey01".into(), zone, codec: Codec::new("sb"), otherwise_at }
     }
 
     fn decode(zone: LogZone, line: &str) -> Inbound {
-        decoder(zone).decode(line.as_bytes(), Timestamp(7)).unwrap()
+        decoder(zone).decode(&Bytes::copy_from_slice(line.trim().as_bytes())).remove(0)
     }
 
     const OLD: &str = include_str!("../../fixtures/history_line_raw_old_form.txt");
@@ -209,12 +225,12 @@ mod tests {
 
     #[test]
     fn what_is_no_record_is_kept_and_blank_lines_are_not() {
-        let decoder = decoder(LogZone::Beijing);
-        assert!(decoder.decode(b" \r", Timestamp(7)).is_none());
+        let mut blank = Lines::new(b" \r\n\n".as_slice(), decoder(LogZone::Beijing));
+        assert!(blank.next().is_none());
         let other_app = OLD.replace("demoappkey01", "another");
         let no_id = OLD.replace("D1U6-B6SI-O124-3K1R", "");
         for line in ["no braces", "}{", "2026/11/19 10:15:30{\"a\":", &other_app, &no_id] {
-            let inbound = decoder.decode(line.as_bytes(), Timestamp(7)).unwrap();
+            let inbound = decode(LogZone::Beijing, line);
             let InboundData::Unrecognised(kept) = &inbound.data else { panic!("understood: {line}") };
             assert_eq!((kept.kind.as_str(), kept.raw.as_str()), (KIND, line.trim()));
             assert_eq!(inbound.sent_at, Timestamp(7));
@@ -226,9 +242,30 @@ mod tests {
         let mut text = vec![b'x'; MAX_LINE as usize + 10];
         text.extend_from_slice(b"\n");
         text.extend_from_slice(NEW.trim_end().as_bytes());
-        let mut lines = Lines::new(text.as_slice(), decoder(LogZone::Beijing), Timestamp(7));
+        let mut lines = Lines::new(text.as_slice(), decoder(LogZone::Beijing));
         assert_eq!(lines.next().unwrap().unwrap_err().kind(), ErrorKind::TooLarge);
-        assert_eq!(lines.next().unwrap().unwrap().key.id, "D1U6-B6SI-O124-3K1R");
+        assert_eq!(lines.next().unwrap().unwrap().glance.unwrap().id, "D1U6-B6SI-O124-3K1R");
         assert!(lines.next().is_none());
+    }
+
+    #[test]
+    fn a_glance_says_what_the_decoder_says() {
+        let seen = decoder(LogZone::Beijing);
+        let line = NEW.trim();
+        let told = seen.glance(line.as_bytes()).unwrap();
+        let event = decode(LogZone::Beijing, line);
+        assert_eq!((EventKey::new(KeyClass::Message, told.id), told.sent_at), (event.key, event.sent_at));
+        for other in [
+            line.replace("demoappkey01", "another"),
+            line.replace("D1U6-B6SI-O124-3K1R", ""),
+            line.replace("RC:TxtMsg", "RC:RcCmd"),
+            line.replace("RC:TxtMsg", "RC:ReadNtf"),
+            line.replace(r#""msgUID":"#, r#""originalMsgUID":"another","msgUID":"#),
+            OLD.trim().to_owned(),
+            "no braces".to_owned(),
+        ] {
+            assert_ne!(other, line);
+            assert_eq!(seen.glance(other.as_bytes()), None, "{other}");
+        }
     }
 }

@@ -7,12 +7,13 @@ mod archive;
 mod line;
 
 use std::fs::File;
+use std::io::BufReader;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::tz::Offset;
 use switchboard_contract::{
-    Error, ErrorKind, HistoryFile, HistoryFileLimits, HistoryFiles, HourFile, Inbound, Result, Timestamp,
+    Error, ErrorKind, HistoryFile, HistoryFileLimits, HistoryFiles, HourFile, HourLines, Result, Timestamp,
 };
 use switchboard_outbound::{Download, Downloaded, HeaderMap, Url};
 
@@ -96,13 +97,13 @@ impl HistoryFiles for RongCloud {
 }
 
 impl RongCloud {
-    /// The decoded lines of a packed log.
-    async fn lines(&self, hour: Timestamp, packed: File) -> Result<Box<dyn Iterator<Item = Result<Inbound>> + Send>> {
+    /// The lines of a packed log.
+    async fn lines(&self, hour: Timestamp, packed: File) -> Result<Box<dyn HourLines>> {
         let limit = self.inner.config.history.max_log_bytes;
         let unpacked = blocking(move || archive::unpack(packed, limit)).await?;
         let (app_key, codec) = (self.inner.app.key.clone(), self.inner.codec.clone());
-        let decoder = line::LineDecoder { app_key, zone: self.log_zone(), codec };
-        Ok(Box::new(line::Lines::new(std::io::BufReader::new(unpacked), decoder, hour + HOUR)))
+        let decoder = line::LineDecoder { app_key, zone: self.log_zone(), codec, otherwise_at: hour + HOUR };
+        Ok(Box::new(line::Lines::new(BufReader::with_capacity(64 << 10, unpacked), decoder)))
     }
 }
 

@@ -33,6 +33,21 @@ pub(crate) struct LogLine<'a> {
     pub(crate) bus_channel: Option<Str<'a>>,
 }
 
+/// What tells that a line is a message, and which; the rest is skipped without being built.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LogOutline<'a> {
+    #[serde(borrow, rename = "appId", default)]
+    pub(crate) app_id: Option<Str<'a>>,
+    #[serde(borrow, rename = "classname")]
+    pub(crate) object_name: Str<'a>,
+    #[serde(borrow, default)]
+    pub(crate) timestamp: Option<Scalar<'a>>,
+    #[serde(borrow, rename = "msgUID")]
+    pub(crate) uid: Str<'a>,
+    #[serde(borrow, rename = "originalMsgUID", default)]
+    pub(crate) original_uid: Option<Str<'a>>,
+}
+
 /// The answer to a `/v3` query.
 #[derive(Debug, Deserialize)]
 pub(crate) struct QueryReply<'a> {

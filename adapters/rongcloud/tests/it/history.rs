@@ -31,8 +31,7 @@ async fn serving(file: Answer) -> Vendor {
 
 async fn lines(provider: &RongCloud) -> (u64, [u8; 32], Vec<Inbound>) {
     let HistoryFile::Ready(file) = provider.fetch(HOUR).await.unwrap() else { panic!("absent") };
-    let lines = file.lines.collect::<Result<Vec<_>, _>>().unwrap();
-    (file.bytes, file.digest, lines)
+    (file.bytes, file.digest, file.events().collect::<Result<Vec<_>, _>>().unwrap())
 }
 
 #[tokio::test]
