@@ -28,38 +28,38 @@ impl Session {
         self.acknowledge(pull.after);
         let most = self.shared.config.page_size.max(1);
         let limit = if pull.limit == 0 { most } else { pull.limit.min(most) } as usize;
-        self.pulling = Some(Pulling { correlation, limit });
+        self.pulling = Some(Pulling { correlation, limit, page: None });
         self.answer_pull().await
     }
 
     /// Answers the pull that waits, if what it waits for is there: entries, or the certainty that there are none. With
     /// the empty page the device is online, in the very step in which its acknowledgement has reached the tail.
     pub(super) async fn answer_pull(&mut self) -> Result<(), End> {
-        let Some(Pulling { correlation, limit }) = self.pulling else { return Ok(()) };
+        let Some(Pulling { correlation, limit, .. }) = self.pulling else { return Ok(()) };
         let now = self.now();
         self.store(now).await;
-        if self.saving {
-            // The page is answered when what it acknowledges is durable.
-            return Ok(());
-        }
-        loop {
+        // What comes next is read while what the pull acknowledges becomes durable.
+        while self.pulling.as_ref().is_some_and(|pulling| pulling.page.is_none()) {
             let actions = self.apply(Input::Page { worker: ME, cursor: None, max: limit });
             let (pieces, read) = self.carry_out(actions).await.map_err(|error| storage_end(&error))?;
             if !pieces.is_empty() {
-                self.pulling = None;
-                self.outbox.push(page(correlation, &pieces));
-                return Ok(());
-            }
-            if self.machine.state() == State::Online {
+                let page = Some(page(correlation, &pieces));
+                self.pulling = Some(Pulling { correlation, limit, page });
+            } else if !self.saving && self.machine.state() == State::Online {
                 self.pulling = None;
                 (self.live, self.behind) = (true, true);
                 self.outbox.push(page(correlation, &[]));
-                return Ok(());
-            }
-            if !read {
+            } else if !read {
                 return Ok(());
             }
         }
+        // The page is answered when what it acknowledges is durable.
+        if !self.saving
+            && let Some(page) = self.pulling.take().and_then(|pulling| pulling.page)
+        {
+            self.outbox.push(page);
+        }
+        Ok(())
     }
 
     /// Puts out what is there, as far as the machine lets it out and one write bears it.

@@ -70,7 +70,7 @@ impl Default for GateConfig {
             max_unacked_bytes: 512 << 10,
             flush_every: Duration::from_millis(10),
             cursors_every: Duration::from_millis(500),
-            page_size: 500,
+            page_size: 1000,
             ack_within: Duration::from_secs(10),
             max_requests: 64,
             writes_per_second: 200,

@@ -40,6 +40,8 @@ pub(super) enum Finished {
 pub(super) struct Pulling {
     pub(super) correlation: u64,
     pub(super) limit: usize,
+    /// The answer, as soon as it is known. It goes out when what the pull acknowledges is durable.
+    pub(super) page: Option<Packet>,
 }
 
 /// Why a session ends.
