@@ -1,7 +1,8 @@
 //! Group commit in SQLite: callers that each wait until their own row is durable.
 //!
 //! One thread owns the connection; it takes whatever waits and writes it in one transaction. With one row each it is
-//! the plain way to make a callback durable.
+//! the plain way to make a callback durable. The table is the least that such a row needs to be known again and found:
+//! unique keys that come in no order, and an index each by conversation and by time.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,11 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as threads;
 use std::time::{Duration, Instant};
 
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngCore as _, SeedableRng as _};
 use rusqlite::{Connection, params};
 use switchboard_contract::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
-use crate::cli::bench::callbacks::BODY;
+use crate::cli::bench::callbacks::{BODY, CONVERSATIONS};
 use crate::cli::bench::machine::fsync_us;
 use crate::cli::bench::measure::{Figure, failed};
 use crate::cli::bench::raw::open;
@@ -30,8 +33,10 @@ type Waiting = (u64, oneshot::Sender<()>);
 pub(in crate::cli::bench) async fn run(dir: &Path, callers: usize, most: usize, run_ms: u64) -> Result<Figure> {
     let db = open(&dir.join("raw.db"))?;
     db.execute_batch(
-        "CREATE TABLE callbacks (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, received INTEGER NOT NULL,
-         body BLOB NOT NULL)",
+        "CREATE TABLE callbacks (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, conversation INTEGER NOT NULL,
+         received INTEGER NOT NULL, body BLOB NOT NULL);
+         CREATE INDEX callbacks_conversation ON callbacks (conversation, received);
+         CREATE INDEX callbacks_received ON callbacks (received);",
     )
     .map_err(failed("a raw database cannot be made"))?;
     let (sender, queue) = threads::channel();
@@ -67,6 +72,7 @@ pub(in crate::cli::bench) async fn run(dir: &Path, callers: usize, most: usize, 
 fn write(mut db: Connection, queue: &threads::Receiver<Waiting>, most: usize) -> Result<()> {
     let fail = failed("a raw row cannot be written");
     let body = vec![b'x'; BODY];
+    let mut random = StdRng::seed_from_u64(1);
     let mut batch: Vec<Waiting> = Vec::new();
     while let Ok(first) = queue.recv() {
         batch.push(first);
@@ -78,11 +84,14 @@ fn write(mut db: Connection, queue: &threads::Receiver<Waiting>, most: usize) ->
         let transaction = db.transaction().map_err(&fail)?;
         {
             let mut insert = transaction
-                .prepare_cached("INSERT INTO callbacks (key, received, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+                .prepare_cached(
+                    "INSERT INTO callbacks (key, conversation, received, body) VALUES (?, ?, ?, ?)
+                     ON CONFLICT DO NOTHING",
+                )
                 .map_err(&fail)?;
             for (number, _) in &batch {
-                let key = format!("{:019}", 1_500_000_000_000_000_000 + number);
-                insert.execute(params![key, number.cast_signed(), body]).map_err(&fail)?;
+                let (key, conversation) = (format!("{:020}", random.next_u64()), random.random_range(0..CONVERSATIONS));
+                insert.execute(params![key, conversation.cast_signed(), number.cast_signed(), body]).map_err(&fail)?;
             }
         }
         transaction.commit().map_err(&fail)?;
