@@ -16,6 +16,8 @@ const LOOK: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(3600);
 /// An account without the service may get it any day.
 const NO_SERVICE: Duration = Duration::from_secs(24 * 3600);
+/// So many rounds in a row that bring only what had come before are the end.
+const QUIET: u32 = 2;
 /// A callback is given up so long after its event, at most: two tries of ten seconds, and a margin.
 const TRIES: Duration = Duration::from_secs(60);
 
@@ -27,6 +29,10 @@ pub(super) struct Again {
     since: Timestamp,
     until: Timestamp,
     rounds: u32,
+    /// Callbacks that came and are counted.
+    counted: u64,
+    /// Rounds in a row in which callbacks came that had all come before.
+    quiet: u32,
     /// When to ask once more.
     due: Timestamp,
 }
@@ -35,10 +41,12 @@ pub(super) struct Again {
 #[derive(Clone, Copy, Debug, Default)]
 struct Round {
     slots: u64,
-    /// Callbacks in them.
+    /// Callbacks in those that were asked for; one that failed once more counts twice.
     kept: u64,
-    /// Those that came.
+    /// Those that came in this and the rounds before.
     came: u64,
+    /// None of those that came in this round was new.
+    quiet: bool,
     /// Nothing is left to ask for.
     over: bool,
 }
@@ -66,7 +74,11 @@ impl Walker {
         if let Some(left) = self.again.take() {
             since = since.min(left.since);
         }
-        let again = Again { window: window.id, since, until, rounds: 0, due: self.clock.now() };
+        if let Some(ingest) = self.puller.ingest.upgrade() {
+            ingest.expect_again(&self.puller.alias, Vec::new());
+        }
+        let due = self.clock.now();
+        let again = Again { window: window.id, since, until, rounds: 0, counted: 0, quiet: 0, due };
         self.round(again, bound).await
     }
 
@@ -104,24 +116,29 @@ impl Walker {
                 Round::default()
             }
         };
+        // Those that came after the round before had ended are of this one.
+        let came = round.came.saturating_sub(again.counted);
+        again.counted += came;
+        again.quiet = if round.quiet { again.quiet + 1 } else { 0 };
+        let over = round.over || again.quiet >= QUIET || again.rounds > 32;
         let alias = self.puller.alias.as_str().to_owned();
-        counter!("switchboard_callbacks_sent_again_total", "provider" => alias).increment(round.came);
+        counter!("switchboard_callbacks_sent_again_total", "provider" => alias).increment(came);
         if round.slots > 0 {
+            let (slots, kept, number) = (round.slots, round.kept, again.rounds);
             tracing::warn!(
-                provider = %self.puller.alias, slots = round.slots, kept = round.kept, came = round.came,
-                round = again.rounds, "callbacks that nobody had taken were sent again"
+                provider = %self.puller.alias, slots, kept, came, round = number, over,
+                "callbacks that nobody had taken were sent again"
             );
+            let window = again.window;
             let detail = json!({
-                "window": again.window, "round": again.rounds, "slots": round.slots, "kept": round.kept,
-                "came": round.came,
+                "window": window, "round": number, "slots": slots, "kept": kept, "came": came, "over": over,
             });
-            let which = format!("again/{}/{}/{}", again.window, again.rounds, self.clock.now().0);
+            let which = format!("again/{window}/{number}/{}", self.clock.now().0);
             self.notices.tell(Topic::Backfill, "callbacks_sent_again", &which, detail).await;
         }
-        let ingest = self.puller.ingest.upgrade();
-        if round.over || again.rounds > 32 {
+        if over {
             // Whatever still comes of these times is one more try of the vendor's.
-            if let Some(ingest) = ingest {
+            if let Some(ingest) = self.puller.ingest.upgrade() {
                 ingest.expect_again(&self.puller.alias, Vec::new());
             }
         } else {
@@ -129,7 +146,7 @@ impl Walker {
             again.due = self.clock.now() + pause;
             self.again = Some(again);
         }
-        round.came
+        came
     }
 
     async fn try_round(&self, again: &Again, bound: Timestamp) -> Result<Round> {
@@ -138,31 +155,31 @@ impl Walker {
         };
         let limits = kept.limits();
         let all = self.bounded(bound, kept.slots()).await?;
-        let wanted: Vec<KeptSlot> = all
-            .into_iter()
-            .filter(|slot| slot.callbacks > 0 && slot.repeats < limits.max_repeats)
-            .filter(|slot| slot.until > again.since && slot.since < again.until)
-            .collect();
-        if wanted.is_empty() {
-            return Ok(Round { over: true, ..Round::default() });
-        }
+        let of_window =
+            all.into_iter().filter(|slot| slot.callbacks > 0 && slot.until > again.since && slot.since < again.until);
+        let (wanted, spent): (Vec<KeptSlot>, Vec<_>) = of_window.partition(|slot| slot.repeats < limits.max_repeats);
         let closed = || switchboard_contract::Error::new(ErrorKind::Closed, "the way in is closed");
         let ingest = self.puller.ingest.upgrade().ok_or_else(closed)?;
         let alias = &self.puller.alias;
-        let now = self.clock.now();
+        let (now, before) = (self.clock.now(), ingest.came_again(alias));
+        // Those of slots that are asked for no more may have come, too.
+        let mut kept_in_all: u64 = wanted.iter().chain(&spent).map(|slot| slot.callbacks).sum();
+        let mut round = Round { slots: wanted.len() as u64, came: before.callbacks, ..Round::default() };
+        if wanted.is_empty() || before.callbacks >= kept_in_all {
+            return Ok(Round { over: true, ..round });
+        }
         // What is sent from now on is no repeat, though its slot may still be open.
-        let spans = wanted.iter().map(|slot| (slot.since - TRIES, slot.until.min(now))).collect();
+        let spans = wanted.iter().chain(&spent).map(|slot| (slot.since - TRIES, slot.until.min(now))).collect();
         ingest.expect_again(alias, spans);
-        let mut round = Round { slots: wanted.len() as u64, ..Round::default() };
         for slot in &wanted {
             match self.bounded(bound, kept.send_again(slot)).await {
                 Ok(()) => round.kept += slot.callbacks,
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => kept_in_all -= slot.callbacks,
                 Err(error) => return Err(error),
             }
         }
         let until = (now + self.config.send_again_within).min(bound);
-        while ingest.came_again(alias) < round.kept && self.clock.now() < until {
+        while ingest.came_again(alias).callbacks < kept_in_all && self.clock.now() < until {
             self.clock.sleep(LOOK).await;
         }
         self.bounded(bound, async {
@@ -170,8 +187,10 @@ impl Walker {
             Ok(())
         })
         .await?;
-        round.came = ingest.came_again(alias);
-        round.over = round.came >= round.kept;
+        let after = ingest.came_again(alias);
+        round.came = after.callbacks;
+        round.quiet = after.arrivals > before.arrivals && after.callbacks == before.callbacks;
+        round.over = round.came >= kept_in_all;
         Ok(round)
     }
 

@@ -5,7 +5,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ConfigFile, LogLevel, start_logging, wait_for_stop};
 use crate::config::Config;
-use crate::sidecar::{Server, install_metrics};
+use crate::sidecar::{Bound, install_metrics};
 use crate::switchboard::Switchboard;
 
 /// Run the sidecar until SIGTERM or Ctrl-C. On SIGHUP, log.level is read again.
@@ -24,6 +24,7 @@ impl Serve {
         if tokens.is_empty() {
             tracing::warn!("no [[tokens]] are configured: callbacks are taken, and the API refuses everybody");
         }
+        let bound = Bound::bind(&server).await?;
         let switchboard = Switchboard::open(config).await?;
         for provider in switchboard.providers().await? {
             tracing::info!(
@@ -31,7 +32,7 @@ impl Serve {
                 receive_only = provider.receive_only, "callbacks at /callbacks/{}", provider.alias
             );
         }
-        let server = Server::start(&switchboard, &server, &tokens, Some(metrics)).await?;
+        let server = bound.serve(&switchboard, &server, &tokens, Some(metrics));
         tokio::select! {
             stopped = wait_for_stop() => stopped?,
             failed = self.follow_level(&level) => failed?,

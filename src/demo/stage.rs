@@ -9,7 +9,7 @@ use switchboard_emulators::{Faults, StartError};
 use tempfile::TempDir;
 
 use crate::config::Config;
-use crate::sidecar::{Server, install_metrics};
+use crate::sidecar::{Bound, Server, install_metrics};
 use crate::switchboard::Switchboard;
 
 /// The API token of the demo; it listens on loopback alone.
@@ -75,12 +75,13 @@ impl Stage {
         })?;
         let config = Config::load(self.config_path())?;
         let (server, tokens) = (config.server.clone(), config.tokens.clone());
-        let switchboard = Switchboard::open(config).await?;
-        let server = Server::start(&switchboard, &server, &tokens, Some(install_metrics()?)).await?;
-        self.address = Some(server.address());
-        let url = format!("http://{}", server.address());
+        let bound = Bound::bind(&server).await?;
+        self.address = Some(bound.address());
+        let url = format!("http://{}", bound.address());
         self.huanxin.set_callback_url(&format!("{url}/callbacks/huanxin"), CALLBACK_SECRET);
         self.rongcloud.set_callback_url(&format!("{url}/callbacks/rongcloud"));
+        let switchboard = Switchboard::open(config).await?;
+        let server = bound.serve(&switchboard, &server, &tokens, Some(install_metrics()?));
         self.running = Some((switchboard, server));
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use switchboard_contract::{Error, ErrorKind, ProviderId, Result, Timestamp};
 
-use super::{Arrivals, Ingest, Inner};
+use super::{Arrivals, CameAgain, Ingest, Inner};
 
 /// A way in that does not keep it open: for those whom it holds itself.
 #[derive(Clone, Debug)]
@@ -35,16 +35,16 @@ impl Ingest {
     }
 
     /// Callbacks of these times, by the vendor's clock, are from now on those that the vendor was asked to send again:
-    /// they are journalled as such, late, and counted.
+    /// they are journalled as such, late, and counted. None: nothing is expected any more, and counting ends.
     pub(crate) fn expect_again(&self, alias: &ProviderId, spans: Vec<(Timestamp, Timestamp)>) {
         if let Some(source) = self.0.core.sources.by_alias(alias) {
             source.expect_again(spans);
         }
     }
 
-    /// How many of those are journalled.
-    pub(crate) fn came_again(&self, alias: &ProviderId) -> u64 {
-        self.0.core.sources.by_alias(alias).map_or(0, |source| source.came_again())
+    /// What of those is journalled, since something was first expected.
+    pub(crate) fn came_again(&self, alias: &ProviderId) -> CameAgain {
+        self.0.core.sources.by_alias(alias).map(|source| source.came_again()).unwrap_or_default()
     }
 
     /// Whether callbacks get from the inbox to the journal.

@@ -55,6 +55,7 @@ pub use echo::{Echo, EchoBook, EchoCandidate, NoEchoes, Receipted};
 pub use health::WeakIngest;
 pub use receive::{CallbackAnswer, Unread};
 pub use source::Arrivals;
+pub(crate) use source::CameAgain;
 pub use witness::{NamedBy, Seen, Sighting, Witness};
 
 use crate::identity::{Identity, Provisioner};

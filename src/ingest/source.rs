@@ -61,12 +61,21 @@ struct Meter {
     longest_gap: AtomicI64,
 }
 
-/// Callbacks that the vendor was asked to send again: those of these times, and how many came.
+/// Callbacks that the vendor was asked to send again: those of these times, and which came.
 #[derive(Debug, Default)]
 struct Again {
     spans: Vec<(Timestamp, Timestamp)>,
-    /// Each counts once: the vendor also tries those again that it sends again.
     came: HashSet<EventKey>,
+    arrived: u64,
+}
+
+/// What came of callbacks that the vendor was asked to send again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CameAgain {
+    /// Different ones: the vendor also tries those again that it sends again.
+    pub(crate) callbacks: u64,
+    /// Each time one came.
+    pub(crate) arrivals: u64,
 }
 
 /// Callbacks were refused because they could not be kept; the vendor may not try them again.
@@ -169,15 +178,22 @@ impl Source {
         }
     }
 
-    /// Callbacks of these times are those the vendor was asked to send again, until this is called once more.
+    /// Callbacks of these times are those the vendor was asked to send again, until this is called once more. What came
+    /// counts on, unless nothing is expected any more.
     pub(super) fn expect_again(&self, spans: Vec<(Timestamp, Timestamp)>) {
         self.asked_again.store(!spans.is_empty(), Ordering::Relaxed);
-        *self.again.lock() = Again { spans, came: HashSet::new() };
+        let mut again = self.again.lock();
+        if spans.is_empty() {
+            *again = Again::default();
+        } else {
+            again.spans = spans;
+        }
     }
 
-    /// How many of those came.
-    pub(super) fn came_again(&self) -> u64 {
-        self.again.lock().came.len() as u64
+    /// What came of those.
+    pub(super) fn came_again(&self) -> CameAgain {
+        let again = self.again.lock();
+        CameAgain { callbacks: again.came.len() as u64, arrivals: again.arrived }
     }
 
     fn is_again(&self, sent_at: Timestamp) -> bool {
@@ -193,7 +209,9 @@ impl Source {
     /// Events of this callback's time are journalled.
     pub(super) fn journalled(&self, key: &EventKey, sent_at: Timestamp) {
         if self.is_again(sent_at) {
-            self.again.lock().came.insert(key.clone());
+            let mut again = self.again.lock();
+            again.arrived += 1;
+            again.came.insert(key.clone());
         }
     }
 

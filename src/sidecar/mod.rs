@@ -33,7 +33,7 @@ use crate::switchboard::Switchboard;
 
 pub use openapi::document as openapi_document;
 pub use problem::Problem;
-pub use server::{Server, install_metrics};
+pub use server::{Bound, Server, install_metrics};
 
 /// What every handler shares.
 #[derive(Clone, Debug)]

@@ -47,6 +47,53 @@ pub fn install_metrics() -> Result<PrometheusHandle> {
     Ok(HANDLE.get_or_init(|| handle).clone())
 }
 
+/// An address that is taken, and not served yet: whoever connects waits. A sidecar binds before it opens, because
+/// opening asks the vendor for callbacks that nobody took, and they come at once.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Bound {
+    /// Takes the configured address.
+    ///
+    /// # Errors
+    /// `Config` when it cannot be had.
+    pub async fn bind(config: &ServerConfig) -> Result<Self> {
+        let failed = |error: std::io::Error| {
+            Error::new(ErrorKind::Config, format!("server.listen: {}: {error}", config.listen)).with_source(error)
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves whoever waits, and everybody after them.
+    pub fn serve(
+        self,
+        switchboard: &Switchboard,
+        config: &ServerConfig,
+        tokens: &[TokenConfig],
+        metrics: Option<PrometheusHandle>,
+    ) -> Server {
+        let Self { listener, address } = self;
+        // Small frames to streams must not wait for one another.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        let stop = CancellationToken::new();
+        let routes = switchboard.api_routes(config, tokens, metrics, stop.clone());
+        let stopped = stop.clone().cancelled_owned();
+        let task = tokio::spawn(async move { axum::serve(listener, routes).with_graceful_shutdown(stopped).await });
+        tracing::info!(%address, "listening");
+        Server { address, stop, task, deadline: config.shutdown_deadline }
+    }
+}
+
 /// A running listener.
 #[derive(Debug)]
 pub struct Server {
@@ -57,29 +104,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds and serves.
+    /// Binds and serves a switchboard that is open already.
     ///
     /// # Errors
-    /// `Config` when the address cannot be bound.
+    /// As [`Bound::bind`].
     pub async fn start(
         switchboard: &Switchboard,
         config: &ServerConfig,
         tokens: &[TokenConfig],
         metrics: Option<PrometheusHandle>,
     ) -> Result<Self> {
-        let bind = |error: std::io::Error| {
-            Error::new(ErrorKind::Config, format!("server.listen: {}: {error}", config.listen)).with_source(error)
-        };
-        let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
-        let address = listener.local_addr().map_err(bind)?;
-        // Small frames to streams must not wait for one another.
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let stop = CancellationToken::new();
-        let routes = switchboard.api_routes(config, tokens, metrics, stop.clone());
-        let stopped = stop.clone().cancelled_owned();
-        let task = tokio::spawn(async move { axum::serve(listener, routes).with_graceful_shutdown(stopped).await });
-        tracing::info!(%address, "listening");
-        Ok(Self { address, stop, task, deadline: config.shutdown_deadline })
+        Ok(Bound::bind(config).await?.serve(switchboard, config, tokens, metrics))
     }
 
     /// Where it listens.

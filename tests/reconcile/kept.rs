@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use switchboard_contract::storage::RepairWindow;
 use switchboard_contract::{Origin, ProviderId, TenantId};
+use switchboard_emulators::Faults;
+use switchboard_emulators::common::CallbackFaults;
 
 use crate::stage::{Run, Stage, Vendor};
 
@@ -44,9 +46,11 @@ async fn repeats(stage: &Stage) -> Vec<u32> {
     slots.iter().map(|slot| slot.repeats).collect()
 }
 
-/// Until so many callbacks of the newest window have come. One whose try failed once more is asked for again.
+/// Until so many callbacks of the newest window have come and nothing is left to ask for. One whose try failed once more
+/// is asked for again.
 async fn sent_again(run: &Run, callbacks: u64) {
-    while windows(run).await[0].sent_again < callbacks {
+    let over = async || run.notices("callbacks_sent_again").await.last().is_some_and(|told| told["over"] == true);
+    while windows(run).await[0].sent_again < callbacks || !over().await {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -119,6 +123,30 @@ async fn a_ban_that_goes_on_is_waited_out_within_the_vendors_advice() {
     stage.drive(sent_again(&run, 60)).await;
     let asked = repeats(&stage).await;
     assert!(asked.iter().max().is_some_and(|most| (2..=10).contains(most)), "{asked:?}");
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_after_a_round_has_ended_counts_with_the_next() {
+    let mut stage = gone().await;
+    (stage.catchup_within, stage.step) = (Duration::from_secs(30), Duration::from_millis(100));
+    for number in 0..5 {
+        stage.say("ann", "bob", &format!("missed {number}")).await;
+    }
+    stage.still().await;
+    // Later than the walk waits, sooner than it asks once more.
+    let callbacks = CallbackFaults { delay_ms: Some((45_000, 45_000)), ..CallbackFaults::default() };
+    stage.set_faults(Faults { callbacks, ..Faults::default() });
+    let run = stage.run().await;
+    stage.drive(run.switchboard.catchup().online()).await;
+    assert_eq!(windows(&run).await[0].sent_again, 0, "nothing came in time");
+    stage.drive(sent_again(&run, 5)).await;
+    all_came(&stage, &run).await;
+    assert_eq!(windows(&run).await[0].sent_again, 5);
+    assert_eq!(repeats(&stage).await, [1], "all had come: nothing to ask for");
+    let told = run.notices("callbacks_sent_again").await;
+    let came: Vec<_> = told.iter().map(|round| (round["came"].as_u64(), round["over"].as_bool())).collect();
+    assert_eq!(came, [(Some(0), Some(false)), (Some(5), Some(true))], "{told:?}");
     run.stop().await;
 }
 

@@ -82,10 +82,17 @@ async fn what_the_walk_after_a_gap_had_no_time_for_is_fetched_behind_it() {
     stage.drive(run.switchboard.catchup().online()).await;
     assert_eq!(run.messages().await.len(), 1, "the walk ended at its bound");
     stage.set_faults(Faults::default());
+    // The walk also left a query behind that is tried until it succeeds: whichever comes first brings a message.
+    let come = async {
+        while run.messages().await.len() < 31 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    stage.drive(come).await;
     let filled = stage.until_told(&run, "history_filled", 1).await.remove(0);
-    assert_eq!((filled["cause"].as_str(), filled["brought"].as_u64()), (Some("login"), Some(30)), "{filled}");
+    assert_eq!((filled["cause"].as_str(), filled["read"].as_u64()), (Some("login"), Some(1)), "{filled}");
     let late = run.messages().await.iter().filter(|(.., late)| *late).count();
-    assert_eq!(late, 30, "missed since we began: delivered, late");
+    assert_eq!(late, 30, "missed since we began: delivered, once, late");
     run.stop().await;
 }
 

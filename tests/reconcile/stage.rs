@@ -11,7 +11,7 @@ use switchboard::clock::ManualClock;
 use switchboard::config::{Scope, ServerConfig, TokenConfig};
 use switchboard::history::HistoryConfig;
 use switchboard::reconcile::{AppCoverage, ReconcileConfig};
-use switchboard::sidecar::Server;
+use switchboard::sidecar::{Bound, Server};
 use switchboard::silence::SilenceConfig;
 use switchboard::store::sqlite::{SqliteOptions, SqliteStore};
 use switchboard::{Config, EventData, Switchboard};
@@ -172,6 +172,10 @@ impl Stage {
         let mut config = Config { reconcile, catchup, silence, backfill, history, ..Config::default() };
         config.ingest.inbox.path = self.directory.path().join("inbox");
         config.ingest.inbox.capacity_bytes = 64 << 20;
+        // The vendor knows where to call before a start can ask it for anything.
+        let listen = ServerConfig { listen: "127.0.0.1:0".parse().unwrap(), ..ServerConfig::default() };
+        let bound = Bound::bind(&listen).await.unwrap();
+        self.emulator.call_back(&format!("http://{}", bound.address()));
         let store = SqliteStore::open(SqliteOptions::at(self.database())).await.unwrap();
         let mut builder = Switchboard::builder();
         if let Some(archive) = &self.archive {
@@ -185,15 +189,13 @@ impl Stage {
             .open()
             .await
             .unwrap();
-        let listen = ServerConfig { listen: "127.0.0.1:0".parse().unwrap(), ..ServerConfig::default() };
         let tokens = [TokenConfig {
             name: "test".to_owned(),
             secret: TOKEN.into(),
             scopes: [Scope::History, Scope::Admin].into(),
             tenant: TenantId::default(),
         }];
-        let server = Server::start(&switchboard, &listen, &tokens, None).await.unwrap();
-        self.emulator.call_back(&format!("http://{}", server.address()));
+        let server = bound.serve(&switchboard, &listen, &tokens, None);
         Run { switchboard, server }
     }
 
