@@ -73,6 +73,10 @@ pub struct ServerConfig {
     pub max_calls_per_token: usize,
     /// Open streams of one token; more get 429.
     pub max_streams_per_token: usize,
+    /// How long a WebSocket waits after a frame of deliveries before the next, which takes along what comes meanwhile; 0
+    /// for not at all. The first after a silence goes at once, and so does what is behind a full frame. Default 5 ms.
+    #[serde(with = "humantime_serde")]
+    pub flush_every: Duration,
     /// How long a stop waits for calls and streams to end.
     #[serde(with = "humantime_serde")]
     pub shutdown_deadline: Duration,
@@ -85,6 +89,7 @@ impl Default for ServerConfig {
             max_body_bytes: 1 << 20,
             max_calls_per_token: 256,
             max_streams_per_token: 2048,
+            flush_every: Duration::from_millis(5),
             shutdown_deadline: Duration::from_secs(10),
         }
     }

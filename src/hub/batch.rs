@@ -12,7 +12,7 @@ use switchboard_contract::{Event, Result};
 
 use super::chunk::Chunk;
 use super::core::Core;
-use super::id::DeliveryId;
+use super::id::{DeliveryId, PageCursor};
 use super::shared::Shared;
 use super::types::AckOutcome;
 
@@ -231,6 +231,15 @@ impl Batch {
     pub fn deliveries(&self) -> impl Iterator<Item = Delivery> + '_ {
         let mut next = 0;
         std::iter::from_fn(move || Delivery::next(&self.0, &mut next))
+    }
+
+    /// Its name, to acknowledge all of it by from elsewhere.
+    ///
+    /// See [`AckRequest::Cursor`](super::AckRequest::Cursor).
+    pub fn cursor(&self) -> String {
+        let lease = |item: Option<&Item>| item.map_or(Lease(0), |item| item.id.lease);
+        let (first, last) = (lease(self.0.items.first()), lease(self.0.items.last()));
+        PageCursor { subscriber: self.0.core.mark, worker: self.0.worker, first, last }.to_string()
     }
 
     /// Appends the deliveries that are still open, as JSON with commas between them.

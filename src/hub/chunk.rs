@@ -56,6 +56,17 @@ pub(super) struct Chunk {
 const OVERHEAD: usize = 320;
 
 impl Chunk {
+    /// Of events read from the store. Events were encoded from text and are UTF-8; a damaged one must not end the streams it
+    /// goes out on.
+    pub(super) fn read(keys: &Keys, after: Position, until: Position, mut entries: Vec<Entry>) -> Self {
+        for entry in &mut entries {
+            if std::str::from_utf8(&entry.json).is_err() {
+                entry.json = String::from_utf8_lossy(&entry.json).into_owned().into();
+            }
+        }
+        Self::new(keys, after, until, entries)
+    }
+
     pub(super) fn new(keys: &Keys, after: Position, until: Position, entries: Vec<Entry>) -> Self {
         let head = |entry: &Entry| Head {
             position: entry.position,

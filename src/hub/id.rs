@@ -104,20 +104,32 @@ impl<'de> Deserialize<'de> for DeliveryId {
     }
 }
 
-/// The cursor of a pulled page: whose it is and under which lease it went out.
+/// The cursor of deliveries that came together: whose they are and under which leases they went out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PageCursor {
     pub(super) subscriber: u32,
     pub(super) worker: Worker,
-    pub(super) lease: Lease,
+    pub(super) first: Lease,
+    pub(super) last: Lease,
+}
+
+/// One batch goes out under few leases; no more can be answered at once.
+const LEASES: u64 = 1024;
+
+impl PageCursor {
+    pub(super) fn leases(&self) -> impl Iterator<Item = Lease> + use<> {
+        (self.first.0..=self.last.0).map(Lease)
+    }
 }
 
 impl fmt::Display for PageCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = [0; 16];
+        let mut bytes = [0; 18];
         bytes[..4].copy_from_slice(&self.subscriber.to_be_bytes());
         bytes[4..8].copy_from_slice(&self.worker.0.to_be_bytes());
-        bytes[8..].copy_from_slice(&self.lease.0.to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.first.0.to_be_bytes());
+        let more = self.last.0.saturating_sub(self.first.0).min(LEASES - 1) as u16;
+        bytes[16..].copy_from_slice(&more.to_be_bytes());
         f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
     }
 }
@@ -126,11 +138,15 @@ impl FromStr for PageCursor {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let bytes = read::<16>(text).ok_or_else(|| Error::invalid("cursor", "is not a cursor of a page"))?;
+        let damaged = || Error::invalid("cursor", "is not a cursor of a page");
+        let bytes = read::<18>(text).ok_or_else(damaged)?;
+        let (first, more) = (u64::from_be_bytes(part(&bytes, 8)), u64::from(u16::from_be_bytes(part(&bytes, 16))));
+        let last = first.checked_add(more).filter(|_| more < LEASES).ok_or_else(damaged)?;
         Ok(Self {
             subscriber: u32::from_be_bytes(part(&bytes, 0)),
             worker: Worker(u32::from_be_bytes(part(&bytes, 4))),
-            lease: Lease(u64::from_be_bytes(part(&bytes, 8))),
+            first: Lease(first),
+            last: Lease(last),
         })
     }
 }
@@ -165,8 +181,11 @@ mod tests {
         };
         assert_eq!(id.to_string().parse::<DeliveryId>().unwrap(), id);
         assert_eq!(id.to_string().len(), 35);
-        let cursor = PageCursor { subscriber: 1, worker: Worker(2), lease: Lease(3) };
+        let cursor = PageCursor { subscriber: 1, worker: Worker(2), first: Lease(3), last: Lease(5) };
         assert_eq!(cursor.to_string().parse::<PageCursor>().unwrap(), cursor);
+        assert_eq!(cursor.leases().collect::<Vec<_>>(), [Lease(3), Lease(4), Lease(5)]);
+        let too_many = URL_SAFE_NO_PAD.encode([&[0; 16][..], &u16::MAX.to_be_bytes()].concat());
+        assert!(too_many.parse::<PageCursor>().is_err());
         assert!("".parse::<DeliveryId>().is_err());
         assert!("AAAA".parse::<PageCursor>().is_err());
     }

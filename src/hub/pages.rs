@@ -12,7 +12,7 @@ use super::chunk::{Chunk, Keys};
 use super::config::HubConfig;
 
 /// Events in a page.
-const PAGE: u64 = 256;
+const PAGE: u64 = 512;
 
 type Place = (TenantId, Shard, u64);
 
@@ -80,6 +80,6 @@ impl Pages {
             // Nothing here: the end, or retention has been here.
             None => self.store.tail(tenant, shard).await?.min(end).max(after),
         };
-        Ok(Arc::new(Chunk::new(&self.keys, after, until, entries)))
+        Ok(Arc::new(Chunk::read(&self.keys, after, until, entries)))
     }
 }

@@ -77,9 +77,8 @@ impl Hub {
             inner.pullers.insert(puller.to_owned(), Puller { worker, seen: now });
         }
         let own = |cursor: &PageCursor| cursor.subscriber == core.mark && cursor.worker == worker;
-        let lease = cursor.filter(own).map(|cursor| cursor.lease);
-        if let Some(lease) = lease {
-            self.shared.ack(&core, Input::AckLease(worker, lease)).await?;
+        if let Some(cursor) = cursor.filter(own) {
+            self.ack_page(&core, cursor).await?;
         }
         let desk = Desk { shared: Arc::clone(&self.shared), core: Arc::clone(&core), worker };
         let ask = Ask::Page { cursor: None, max: request.limit };
@@ -113,15 +112,23 @@ impl Hub {
             },
             AckRequest::Cursor { cursor, worker } => {
                 let cursor: PageCursor = cursor.parse()?;
-                let puller = worker.as_deref().unwrap_or(PULLER);
-                let known = core.lock().pullers.get(puller).map(|puller| puller.worker);
+                let known = worker.and_then(|worker| core.lock().pullers.get(&worker).map(|puller| puller.worker));
                 if cursor.subscriber != core.mark || known.is_some_and(|known| known != cursor.worker) {
                     return Err(Error::invalid("cursor", "is of another worker"));
                 }
-                // After a restart nobody knows the worker, and the page comes again.
-                self.shared.ack(&core, Input::AckLease(cursor.worker, cursor.lease)).await
+                self.ack_page(&core, cursor).await
             }
         }
+    }
+
+    /// Acknowledges what is open of deliveries that came together. After a restart nobody knows the worker, and they come
+    /// again.
+    async fn ack_page(&self, core: &Arc<Core>, cursor: PageCursor) -> Result<AckOutcome> {
+        let mut outcome = AckOutcome::default();
+        for lease in cursor.leases() {
+            outcome.add(self.shared.settle(core, Input::AckLease(cursor.worker, lease)));
+        }
+        self.shared.wait_saved(core).await.map(|()| outcome)
     }
 
     /// Refuses deliveries by name; see [`Delivery::nack`].
@@ -214,7 +221,7 @@ fn handles(core: &Core, ids: &[DeliveryId]) -> Vec<Handle> {
 
 fn page(core: &Core, worker: Worker, fetched: Option<&Arc<Fetched>>, recovered: Recovery) -> PullPage {
     let lease = fetched.and_then(|fetched| fetched.items.first()).map_or(Lease(0), |item| item.id.lease);
-    let cursor = PageCursor { subscriber: core.mark, worker, lease };
+    let cursor = PageCursor { subscriber: core.mark, worker, first: lease, last: lease };
     let deliveries = fetched.map(|fetched| {
         let mut next = 0;
         std::iter::from_fn(|| Delivery::next(fetched, &mut next)).collect::<Vec<_>>()

@@ -314,7 +314,7 @@ impl Shared {
         let Some(conversation) = self.conversation(core, key, place).await? else { return Ok(false) };
         let range = SequenceRange { first: from, last: Sequence(i64::MAX as u64) };
         let entries = self.store.read_conversation(&core.tenant, &conversation, range, limit, false).await?;
-        let chunk = Arc::new(Chunk::new(&self.keys, Position::START, Position::START, entries));
+        let chunk = Arc::new(Chunk::read(&self.keys, Position::START, Position::START, entries));
         let mut inner = core.lock();
         core.feed_aside(self, &mut inner, (key, place.shard, from, seen), &chunk);
         Ok(true)

@@ -132,11 +132,11 @@ pub enum AckRequest {
     Ids(Vec<DeliveryId>),
     /// Everything its worker has of this delivery's conversation, up to it.
     Through(DeliveryId),
-    /// What is open of a pulled page.
+    /// What is open of a pulled page, or of a batch of a stream.
     Cursor {
-        /// The page's cursor.
+        /// The page's cursor, or the batch's.
         cursor: String,
-        /// The worker that pulled it.
+        /// The name of the worker that pulled it, to be checked.
         worker: Option<String>,
     },
 }

@@ -42,6 +42,8 @@ pub(crate) struct AppState {
     tokens: Arc<auth::Tokens>,
     stop: tokio_util::sync::CancellationToken,
     metrics: Option<metrics_exporter_prometheus::PrometheusHandle>,
+    /// The pause between two frames of deliveries to one stream.
+    flush_every: std::time::Duration,
 }
 
 impl Switchboard {
@@ -60,7 +62,8 @@ impl Switchboard {
         stop: tokio_util::sync::CancellationToken,
     ) -> Router {
         let tokens = Arc::new(auth::Tokens::new(tokens, server));
-        let state = AppState { switchboard: self.clone(), tokens, stop, metrics };
+        let flush_every = server.flush_every;
+        let state = AppState { switchboard: self.clone(), tokens, stop, metrics, flush_every };
         let (api, _) = openapi::router(state.clone()).split_for_parts();
         Router::new()
             .merge(api)

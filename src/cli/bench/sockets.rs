@@ -139,28 +139,13 @@ fn acknowledged(frame: &[u8], out: &mut Vec<u8>) -> Result<u64> {
         let text = String::from_utf8_lossy(frame).into_owned();
         return Err(Error::new(ErrorKind::Rejected, format!("the stream said {text}")));
     }
-    if !frame.starts_with(b"{\"deliveries\":[") {
-        return Ok(0);
-    }
-    let mut ack = b"{\"ack\":[".to_vec();
-    let mut count = 0;
-    for at in memchr::memmem::find_iter(frame, b"{\"id\":\"") {
-        let id = &frame[at + 7..];
-        if !matches!(frame[at - 1], b'[' | b',') {
-            continue;
-        }
-        let Some(end) = memchr::memchr(b'"', id) else { break };
-        if count > 0 {
-            ack.push(b',');
-        }
-        ack.push(b'"');
-        ack.extend_from_slice(&id[..end]);
-        ack.push(b'"');
-        count += 1;
-    }
-    ack.extend_from_slice(b"]}");
+    let Some(cursor) = frame.strip_prefix(b"{\"cursor\":\"") else { return Ok(0) };
+    let end = memchr::memchr(b'"', cursor).unwrap_or(0);
+    let ids = memchr::memmem::find_iter(frame, b"{\"id\":\"");
+    let count = ids.filter(|at| matches!(frame[at - 1], b'[' | b',')).count();
+    let ack = [b"{\"ack_cursor\":\"", &cursor[..end], b"\"}"].concat();
     frames::write_client(1, &ack, out);
-    Ok(count)
+    Ok(count as u64)
 }
 
 #[cfg(test)]
@@ -170,13 +155,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deliveries_are_counted_and_acknowledged_by_their_own_ids() {
-        let frame = br#"{"deliveries":[{"id":"a1","event":{"specversion":"1.0","id":"no","data":{"id":"no"}}},{"id":"b2","event":{"data":{"id":"no"}}}]}"#;
+    fn deliveries_are_counted_and_acknowledged_by_their_frame() {
+        let frame = br#"{"cursor":"c1","deliveries":[{"id":"a1","event":{"specversion":"1.0","id":"no","data":{"id":"no"}}},{"id":"b2","event":{"data":{"id":"no"}}}]}"#;
         let mut out = Vec::new();
         assert_eq!(acknowledged(frame, &mut out).unwrap(), 2);
         let head = frames::head(&out).unwrap();
         // Behind the head of a client's frame stand the four bytes of its mask.
-        assert_eq!(&out[head.head + 4..], br#"{"ack":["a1","b2"]}"#);
+        assert_eq!(&out[head.head + 4..], br#"{"ack_cursor":"c1"}"#);
         assert_eq!(acknowledged(br#"{"state":"online"}"#, &mut out).unwrap(), 0);
         assert!(acknowledged(br#"{"error":{"id":"x"}}"#, &mut out).is_err());
     }

@@ -16,6 +16,7 @@ mod options;
 mod read;
 mod readers;
 mod recent;
+mod run;
 mod schema;
 mod sql;
 mod writer;

@@ -31,6 +31,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
         self.young.insert(key, value);
     }
 
+    pub(super) fn remove(&mut self, key: &K) {
+        self.young.remove(key);
+        self.old.remove(key);
+    }
+
     pub(super) fn clear(&mut self) {
         self.young.clear();
         self.old.clear();

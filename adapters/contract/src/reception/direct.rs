@@ -65,11 +65,13 @@ pub(super) struct Direct {
     /// `slots[..sent]` are out or acknowledged.
     sent: usize,
     out: usize,
+    /// Slots that are acknowledged and kept.
+    kept: usize,
 }
 
 impl Direct {
     pub(super) fn new(shard: Shard) -> Self {
-        Self { shard, slots: VecDeque::new(), sent: 0, out: 0 }
+        Self { shard, slots: VecDeque::new(), sent: 0, out: 0, kept: 0 }
     }
 
     pub(super) fn out(&self) -> usize {
@@ -134,6 +136,7 @@ impl Direct {
         slot.acked = true;
         let answer = (slot.lease, slot.failures > 0);
         self.out -= 1;
+        self.kept += 1;
         self.drop_acked();
         Some(answer)
     }
@@ -153,6 +156,7 @@ impl Direct {
             }
         }
         self.out -= count;
+        self.kept += count;
         self.drop_acked();
         count
     }
@@ -161,11 +165,12 @@ impl Direct {
     fn drop_acked(&mut self) {
         if self.out == 0 && self.sent == self.slots.len() {
             self.slots.clear();
-            self.sent = 0;
+            (self.sent, self.kept) = (0, 0);
         }
         while self.slots.front().is_some_and(|slot| slot.acked) {
             self.slots.pop_front();
             self.sent = self.sent.saturating_sub(1);
+            self.kept -= 1;
         }
         // There are many subscribers, and most have nothing to do most of the time.
         if self.slots.is_empty() && self.slots.capacity() > 16 {
@@ -188,8 +193,12 @@ impl Direct {
     /// Acknowledged positions above the first that is not, as ranges.
     pub(super) fn ranges(&self) -> Vec<(Position, Position)> {
         let mut ranges: Vec<(Position, Position)> = Vec::new();
-        let mut joined = false;
+        let (mut joined, mut left) = (false, self.kept);
         for slot in &self.slots {
+            if left == 0 {
+                break;
+            }
+            left -= usize::from(slot.acked);
             match ranges.last_mut() {
                 Some(last) if slot.acked && joined => last.1 = slot.position,
                 _ if slot.acked => ranges.push((slot.position, slot.position)),

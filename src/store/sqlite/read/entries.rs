@@ -38,24 +38,36 @@ impl SqliteStore {
 
     /// Gives rows the names that their numbers stand for, and those without content the content in the archive.
     pub(super) async fn named(&self, tenant: &TenantId, frames: Vec<Frame>) -> Result<Vec<Entry>> {
-        let mut conversations: HashMap<i64, Option<ConversationId>> = HashMap::new();
         let mut apps: HashMap<i64, Option<Arc<App>>> = HashMap::new();
+        let mut missing: HashMap<i64, Option<ConversationId>> = HashMap::new();
+        let mut names: Vec<Option<ConversationId>> = Vec::with_capacity(frames.len());
         {
             let mut known = self.0.conversations.lock();
+            let mut last_app = 0;
             for Frame { head, .. } in &frames {
-                if head.conversation != 0 {
-                    conversations.entry(head.conversation).or_insert_with(|| known.get(&head.conversation));
+                let name = if head.conversation == 0 { None } else { known.get(&head.conversation) };
+                if name.is_none() && head.conversation != 0 {
+                    missing.insert(head.conversation, None);
                 }
-                if head.app != 0 {
+                names.push(name);
+                if head.app != 0 && head.app != last_app {
+                    last_app = head.app;
                     apps.entry(head.app).or_insert_with(|| self.0.apps.get(&head.app));
                 }
             }
         }
-        self.load_names(&mut conversations).await?;
+        self.load_names(&mut missing).await?;
         for (id, app) in apps.iter_mut().filter(|(_, app)| app.is_none()) {
             *app = Some(self.app(*id).await?);
         }
-        let entries = frames.into_iter().map(|frame| entry(frame, &conversations, &apps)).collect::<Result<_>>()?;
+        let mut entries = Vec::with_capacity(frames.len());
+        for (frame, name) in frames.into_iter().zip(names) {
+            let name = name.or_else(|| missing.get(&frame.head.conversation).cloned().flatten());
+            if name.is_none() && frame.head.conversation != 0 {
+                return Err(damaged("conversation"));
+            }
+            entries.push(entry(frame, name, &apps));
+        }
         self.restored(tenant, entries).await
     }
 
@@ -102,21 +114,20 @@ pub(super) fn message_id(bytes: &[u8]) -> Result<MessageId> {
 
 fn entry(
     Frame { head, json }: Frame,
-    conversations: &HashMap<i64, Option<ConversationId>>,
+    conversation: Option<ConversationId>,
     apps: &HashMap<i64, Option<Arc<App>>>,
-) -> Result<Entry> {
-    let name = || conversations.get(&head.conversation).cloned().flatten().ok_or_else(|| damaged("conversation"));
-    Ok(Entry {
+) -> Entry {
+    Entry {
         shard: Shard(0),
         position: Position(head.position),
         sequence: (head.sequence != 0).then_some(Sequence(head.sequence)),
         topic: head.topic,
-        conversation: (head.conversation != 0).then(name).transpose()?,
+        conversation,
         app: apps.get(&head.app).cloned().flatten(),
         message_id: (head.message != [0; 16]).then(|| MessageId::from_bytes(head.message)),
         sent_at: Timestamp(head.sent_at),
         received_at: Timestamp(head.received_at),
         late: head.late,
         json,
-    })
+    }
 }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::{Buf as _, Bytes};
-use sqlx::{QueryBuilder, Row as _, Sqlite};
+use sqlx::{QueryBuilder, Sqlite};
 use switchboard_contract::storage::{
     ConversationSummary, History, HistoryKey, HistoryPage, HistoryQuery, PageDirection,
 };
@@ -13,6 +13,7 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::behind::{Named, Thread};
 use crate::store::sqlite::error::{damaged, failed};
 use crate::store::sqlite::head::{Frame, Head, WIDTH};
+use crate::store::sqlite::run::whole;
 use crate::store::sqlite::sql::unsigned;
 
 /// Rows of one value. More would make it so large that the system gives and takes its memory each time.
@@ -162,10 +163,8 @@ impl SqliteStore {
     }
 
     async fn run_of(&self, mut sql: QueryBuilder<Sqlite>, found: &mut Vec<Found>) -> Result<()> {
-        let row = sql.build().fetch_one(self.readers()?).await.map_err(failed("history"))?;
-        // SQLite calls it a text, and it is none.
-        let run: Option<Vec<u8>> = row.try_get_unchecked(0).map_err(failed("history"))?;
-        taken_apart(run.unwrap_or_default().into(), found).ok_or_else(|| damaged("run of messages"))
+        let run = sql.build().fetch_one(self.readers()?).await.and_then(whole).map_err(failed("history"))?;
+        taken_apart(run, found).ok_or_else(|| damaged("run of messages"))
     }
 }
 

@@ -18,11 +18,12 @@ use super::{bounded, place};
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::error::{damaged, failed};
 use crate::store::sqlite::head::{Frame, frames};
+use crate::store::sqlite::run::whole;
 use crate::store::sqlite::sql::unsigned;
 use crate::store::sqlite::writer::{Command, Trim, position_of};
 
 /// Rows of one value. More would make it so large that the system gives and takes its memory each time.
-const RUN: usize = 128;
+const RUN: usize = 256;
 
 impl SqliteStore {
     async fn stream_number(&self, tenant: &TenantId, shard: Shard, column: &'static str) -> Result<u64> {
@@ -32,9 +33,9 @@ impl SqliteStore {
         Ok(unsigned(value))
     }
 
-    /// Rows as one value: what the driver does for each row and each value would be most of the price of a replay.
+    /// Rows as one value.
     async fn run(&self, after: i64, until: i64, limit: usize) -> Result<Vec<Frame>> {
-        let row = sqlx::query(
+        let run = sqlx::query(
             "SELECT group_concat(head || json, '') FROM
              (SELECT head, json FROM journal WHERE place > ? AND place <= ? ORDER BY place LIMIT ? + 0)",
         )
@@ -43,10 +44,9 @@ impl SqliteStore {
         .bind(bounded(limit))
         .fetch_one(self.readers()?)
         .await
+        .and_then(whole)
         .map_err(failed("read"))?;
-        // SQLite calls it a text, and it is none.
-        let run: Option<Vec<u8>> = row.try_get_unchecked(0).map_err(failed("read"))?;
-        frames(run.unwrap_or_default().into()).ok_or_else(|| damaged("run of events"))
+        frames(run).ok_or_else(|| damaged("run of events"))
     }
 
     async fn one(

@@ -2,7 +2,7 @@
 //! Bounded; whatever is missing is read from the database, which alone is the truth.
 
 use sqlx::SqliteConnection;
-use switchboard_contract::{App, ConversationId, Result, Shard, TenantId};
+use switchboard_contract::{App, ConversationId, Result, Shard, SubscriberName, TenantId};
 
 use super::errands::Job;
 use super::index::Index;
@@ -38,6 +38,8 @@ pub(crate) struct Memory {
     pub(super) apps: Recent<App, i64>,
     pub(super) streams: Recent<i64, Stream>,
     pub(super) heads: Recent<(i64, ConversationId), Head>,
+    /// By tenant and name.
+    pub(super) subscribers: Recent<(i64, SubscriberName), i64>,
     pub(super) index: Index,
     /// The greatest key of each tenant, app and class. Whatever is greater is not journalled, and nobody has to look.
     pub(super) newest: Recent<(i64, i64, u8), String>,
@@ -67,6 +69,7 @@ impl Memory {
             apps: Recent::new(4096),
             streams: Recent::new(4096),
             heads: Recent::new(options.conversations),
+            subscribers: Recent::new(16_384),
             index,
             newest: Recent::new(4096),
             gates: GateNames::new(options.conversations),
@@ -90,6 +93,7 @@ impl Memory {
         self.apps.clear();
         self.streams.clear();
         self.heads.clear();
+        self.subscribers.clear();
         self.newest.clear();
         self.gates.forget();
     }

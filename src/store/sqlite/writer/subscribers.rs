@@ -84,6 +84,7 @@ impl Errand for RemoveSubscriber {
             .fetch_optional(&mut *db)
             .await
             .map_err(failed("remove_subscriber"))?;
+        memory.subscribers.remove(&(tenant, self.1.clone()));
         let Some(id) = id else { return Ok(false) };
         clear(db, (tenant, id)).await?;
         Ok(true)
@@ -155,7 +156,8 @@ impl Errand for UpdateSubscribers {
             let (part, left) = rest.split_at(size);
             rest = left;
             let tenant = memory.tenant(db, &first.tenant).await?;
-            update(db, tenant, part).await?;
+            let ids = ids(db, memory, tenant, part).await?;
+            update(db, tenant, &ids, part).await?;
         }
         Ok(())
     }
@@ -184,11 +186,15 @@ static CURSORS: Bulk = Bulk::new(
 );
 
 /// Updates subscribers of one tenant, each of them once.
-async fn update(db: &mut SqliteConnection, tenant: i64, updates: &[SubscriberUpdate]) -> Result<()> {
-    let ids = ids(db, tenant, updates).await?;
+async fn update(
+    db: &mut SqliteConnection,
+    tenant: i64,
+    ids: &[Option<i64>],
+    updates: &[SubscriberUpdate],
+) -> Result<()> {
     // One removed in the meantime has nothing left to update.
     let updates: Vec<(i64, &SubscriberUpdate)> =
-        updates.iter().filter_map(|update| Some((*ids.get(update.name.as_str())?, update))).collect();
+        ids.iter().zip(updates).filter_map(|(id, update)| Some(((*id)?, update))).collect();
     let told = |update: &SubscriberUpdate| update.seen_at.is_some() || !update.cursors.is_empty();
     let seen: Vec<_> = updates.iter().filter(|(_, update)| told(update)).collect();
     each(db, &SEEN, &seen, |values, (id, update)| {
@@ -208,15 +214,33 @@ async fn update(db: &mut SqliteConnection, tenant: i64, updates: &[SubscriberUpd
     Ok(())
 }
 
-async fn ids(db: &mut SqliteConnection, tenant: i64, updates: &[SubscriberUpdate]) -> Result<HashMap<String, i64>> {
+/// The numbers of subscribers; the same ones store their progress again and again.
+async fn ids(
+    db: &mut SqliteConnection,
+    memory: &mut Memory,
+    tenant: i64,
+    updates: &[SubscriberUpdate],
+) -> Result<Vec<Option<i64>>> {
     let fail = failed("update_subscribers");
-    let size = Bulk::padded(updates.len());
+    let mut known: Vec<Option<i64>> =
+        updates.iter().map(|update| memory.subscribers.get(&(tenant, update.name.clone()))).collect();
+    let missing: Vec<usize> = (0..updates.len()).filter(|at| known[*at].is_none()).collect();
+    let Some(last) = missing.last() else { return Ok(known) };
+    let size = Bulk::padded(missing.len());
     let mut values = Values::with_capacity(size + 1);
     values.push(tenant);
-    (0..size).for_each(|at| values.push(updates[at.min(updates.len() - 1)].name.as_str()));
+    (0..size).for_each(|at| values.push(updates[*missing.get(at).unwrap_or(last)].name.as_str()));
     let values = values.done().map_err(&fail)?;
     let found: Vec<(String, i64)> = sqlx::query_as_with(IDS.text(size), values).fetch_all(db).await.map_err(&fail)?;
-    Ok(found.into_iter().collect())
+    let found: HashMap<String, i64> = found.into_iter().collect();
+    for at in missing {
+        let name = &updates[at].name;
+        known[at] = found.get(name.as_str()).copied();
+        if let Some(id) = known[at] {
+            memory.subscribers.insert((tenant, name.clone()), id);
+        }
+    }
+    Ok(known)
 }
 
 /// Runs a statement over all rows, in lists.

@@ -1,7 +1,6 @@
 //! A user's lines, from the rows that name them: whole, or as much as a device is given.
 
 use bytes::{Buf as _, Bytes};
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteArguments;
 use switchboard_contract::storage::{Glimpse, Line, LineKind};
 use switchboard_contract::{Position, Result, Sequence, UserId};
@@ -9,6 +8,7 @@ use switchboard_contract::{Position, Result, Sequence, UserId};
 use super::{OP, SqliteTimelines, columns, line_of, lines, position};
 use crate::store::sqlite::error::{damaged, failed};
 use crate::store::sqlite::read::{bounded, place};
+use crate::store::sqlite::run::whole;
 use crate::store::sqlite::sql::{Bulk, Values};
 
 /// Places as one value, for the same reason as lines below.
@@ -94,9 +94,7 @@ impl SqliteTimelines {
         for part in places.chunks(RUN) {
             let (size, values) = list(part)?;
             let row = sqlx::query_with(GLIMPSES.text(size), values).fetch_one(self.store.readers()?).await;
-            // SQLite calls it a text, and it is none.
-            let run: Option<Vec<u8>> = row.and_then(|row| row.try_get_unchecked(0)).map_err(failed(OP))?;
-            taken_apart(run.unwrap_or_default().into(), &mut found).ok_or_else(|| damaged("run of lines"))?;
+            taken_apart(row.and_then(whole).map_err(failed(OP))?, &mut found).ok_or_else(|| damaged("run of lines"))?;
         }
         Ok(found)
     }
