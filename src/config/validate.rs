@@ -1,6 +1,7 @@
 //! Rules that hold between settings.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
@@ -12,6 +13,9 @@ use super::sections::Config;
 const MIN_TOKEN_BYTES: usize = 16;
 
 /// Adds what is wrong across the whole tree.
+/// A stream is to bring what happens when it happens.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
 pub(super) fn check(config: &Config, faults: &mut Vec<ConfigFault>) {
     server(config, faults);
     tokens(config, faults);
@@ -32,6 +36,9 @@ fn server(config: &Config, faults: &mut Vec<ConfigFault>) {
             let problem = format!("must be between 1 and {}", Semaphore::MAX_PERMITS);
             faults.push(ConfigFault::new(format!("server.{name}"), problem));
         }
+    }
+    if config.server.flush_every > LONGEST_PAUSE {
+        faults.push(ConfigFault::new("server.flush_every", "must be at most 10s"));
     }
 }
 

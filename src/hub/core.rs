@@ -83,6 +83,8 @@ pub(super) struct Inner {
     missing: Vec<MissingRange>,
     pub(super) expired: bool,
     pub(super) seen_at: Timestamp,
+    /// When the store was last told.
+    pub(super) seen_stored: Timestamp,
     pub(super) used_at: Timestamp,
     troubled: bool,
     /// What earlier machines counted.
@@ -143,6 +145,7 @@ impl Core {
             missing: Vec::new(),
             expired: state.expired || restore::is_away(&state.spec, state.seen_at, now),
             seen_at: state.seen_at,
+            seen_stored: state.seen_at,
             used_at: now,
             troubled: false,
             revoked_before: 0,

@@ -111,10 +111,15 @@ async fn collect(shared: &Arc<Shared>, core: &Arc<Core>) -> Result<Option<(u64, 
     let now = shared.clock.now();
     let mut inner = core.lock();
     let inner = &mut *inner;
-    let seen_at = (!inner.workers.is_empty()).then_some(now);
-    if seen_at.is_some() {
+    let present = !inner.workers.is_empty();
+    if present {
         inner.seen_at = now;
     }
+    // Each save could tell it, and would write a row more for that.
+    let longest = inner.spec.expires_after.unwrap_or(Duration::MAX);
+    let every = shared.config.seen_every.min(longest / 4);
+    let seen_at = (present && now.since(inner.seen_stored) >= every).then_some(now);
+    inner.seen_stored = seen_at.unwrap_or(inner.seen_stored);
     let update = restore::update(&core.tenant, &core.name, *save, &inner.names, &mut inner.reasons, seen_at);
     Ok(Some((epoch, update)))
 }
@@ -240,7 +245,7 @@ fn look_at(shared: &Shared, core: &Arc<Core>, now: Timestamp, sums: &mut Sums) -
     }
     // What was only passed over is stored now and then.
     core.apply(shared, &mut inner, Input::Flush);
-    inner.seen_at = now;
+    (inner.seen_at, inner.seen_stored) = (now, now);
     Some(SubscriberUpdate {
         tenant: core.tenant.clone(),
         name: core.name.clone(),

@@ -12,7 +12,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::support::consumer::{PATIENCE, subscribe, texts, until};
 use crate::support::sidecar::{Sidecar, TOKEN};
-use crate::{arrives, behind_by, receiver};
+use crate::support::vendors::Vendors;
+use crate::{SMALL, arrives, behind_by, receiver};
 
 /// A consumer on a WebSocket.
 struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
@@ -145,6 +146,65 @@ async fn a_socket_that_comes_back_goes_on_behind_its_last_acknowledgement() {
     assert_eq!(texts(&rest), ["4", "5"]);
     socket.say(&json!({ "ack": ids(&rest) })).await;
     assert_eq!(socket.next_with("acked", &mut seen).await["done"], 2);
+}
+
+#[tokio::test]
+async fn a_frame_is_acknowledged_by_its_cursor() {
+    let (_directory, sidecar) = receiver("");
+    for name in ["s", "other"] {
+        subscribe(&sidecar, name, &["messages"]).await;
+    }
+    for n in 0..3 {
+        arrives(&sidecar, &n.to_string(), "alice", "bob", &n.to_string()).await;
+    }
+    behind_by(&sidecar, 3).await;
+    let mut seen = Vec::new();
+    let mut socket = Socket::open(&sidecar, "s").await;
+    let frame = loop {
+        let frame = socket.next().await;
+        if frame.get("deliveries").is_some() {
+            break frame;
+        }
+    };
+    assert_eq!(texts(frame["deliveries"].as_array().unwrap()), ["0", "1", "2"]);
+    // One of them is done with by its own name already.
+    socket.say(&json!({ "ack": [frame["deliveries"][0]["id"]] })).await;
+    assert_eq!(socket.next_with("acked", &mut seen).await, json!({ "done": 1, "stale": 0 }));
+    socket.say(&json!({ "ack_cursor": frame["cursor"] })).await;
+    assert_eq!(socket.next_with("acked", &mut seen).await["done"], 2);
+    socket.say(&json!({ "ack_cursor": frame["cursor"] })).await;
+    assert_eq!(socket.next_with("acked", &mut seen).await["done"], 0, "once");
+    assert_eq!(sidecar.get("/v1/subscribers/s").await["lag"], 0);
+
+    // Another subscriber's cursor acknowledges nothing, nor does what is none.
+    let mut other = Socket::open(&sidecar, "other").await;
+    let deliveries = other.deliveries(3, &mut seen).await;
+    for cursor in [&frame["cursor"], &json!("nonsense")] {
+        other.say(&json!({ "ack_cursor": cursor })).await;
+        let error = other.next_with("error", &mut seen).await;
+        assert_eq!(error["type"], "urn:switchboard:problem:invalid_input", "{error}");
+    }
+    other.say(&json!({ "ack": ids(&deliveries) })).await;
+    assert_eq!(other.next_with("acked", &mut seen).await["done"], 3);
+}
+
+#[tokio::test]
+async fn what_comes_while_a_stream_rests_goes_out_in_one_frame() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Sidecar::command(directory.path(), &format!("{SMALL}{}", Vendors::nowhere()));
+    command.env("SWITCHBOARD__SERVER__FLUSH_EVERY", "2s");
+    let sidecar = Sidecar::spawn(command);
+    subscribe(&sidecar, "s", &["messages"]).await;
+    let mut seen = Vec::new();
+    let mut socket = Socket::open(&sidecar, "s").await;
+    arrives(&sidecar, "0", "alice", "bob", "first").await;
+    let first = socket.next_with("deliveries", &mut seen).await;
+    assert_eq!(texts(first.as_array().unwrap()), ["first"], "the first after a silence goes at once");
+    for n in 1..4 {
+        arrives(&sidecar, &n.to_string(), "alice", "bob", &n.to_string()).await;
+    }
+    let rest = socket.next_with("deliveries", &mut seen).await;
+    assert_eq!(texts(rest.as_array().unwrap()), ["1", "2", "3"]);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use switchboard_contract::{
 };
 
 use super::entries::entry_columns;
-use super::{bounded, place};
+use super::place;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::error::{damaged, failed};
 use crate::store::sqlite::head::{Frame, frames};
@@ -22,8 +22,8 @@ use crate::store::sqlite::run::whole;
 use crate::store::sqlite::sql::unsigned;
 use crate::store::sqlite::writer::{Command, Trim, position_of};
 
-/// Rows of one value. More would make it so large that the system gives and takes its memory each time.
-const RUN: usize = 256;
+/// Places of one value. More would make it so large that the system gives and takes its memory each time.
+const RUN: usize = 512;
 
 impl SqliteStore {
     async fn stream_number(&self, tenant: &TenantId, shard: Shard, column: &'static str) -> Result<u64> {
@@ -33,20 +33,27 @@ impl SqliteStore {
         Ok(unsigned(value))
     }
 
-    /// Rows as one value.
-    async fn run(&self, after: i64, until: i64, limit: usize) -> Result<Vec<Frame>> {
-        let run = sqlx::query(
-            "SELECT group_concat(head || json, '') FROM
-             (SELECT head, json FROM journal WHERE place > ? AND place <= ? ORDER BY place LIMIT ? + 0)",
-        )
-        .bind(after)
-        .bind(until)
-        .bind(bounded(limit))
-        .fetch_one(self.readers()?)
-        .await
-        .and_then(whole)
-        .map_err(failed("read"))?;
+    /// The rows of a span of places as one value. Without a subquery, whose every row would be copied: the table is walked
+    /// in the order of its places, and a run that is not in order is refused.
+    async fn run(&self, after: i64, until: i64) -> Result<Vec<Frame>> {
+        let run = sqlx::query("SELECT group_concat(head || json, '') FROM journal WHERE place > ? AND place <= ?")
+            .bind(after)
+            .bind(until)
+            .fetch_one(self.readers()?)
+            .await
+            .and_then(whole)
+            .map_err(failed("read"))?;
         frames(run).ok_or_else(|| damaged("run of events"))
+    }
+
+    /// The next row behind a place, wherever it stands.
+    async fn next(&self, after: i64, until: i64) -> Result<Option<i64>> {
+        sqlx::query_scalar("SELECT min(place) FROM journal WHERE place > ? AND place <= ?")
+            .bind(after)
+            .bind(until)
+            .fetch_one(self.readers()?)
+            .await
+            .map_err(failed("read"))
     }
 
     async fn one(
@@ -72,18 +79,22 @@ impl Journal for SqliteStore {
 
     async fn read(&self, tenant: &TenantId, shard: Shard, after: Position, limit: usize) -> Result<Vec<Entry>> {
         let Some(stream) = self.stream(tenant, shard).await? else { return Ok(Vec::new()) };
-        let mut found = Vec::new();
-        let mut after = after.0;
+        let mut found: Vec<Frame> = Vec::new();
+        let (mut after, end) = (place(stream, after.0), place(stream, u64::MAX));
         while found.len() < limit {
             let wanted = RUN.min(limit - found.len());
-            let run = self.run(place(stream, after), place(stream, u64::MAX), wanted).await?;
-            let Some(last) = run.last() else { break };
-            after = last.head.position;
-            let whole = run.len() == wanted;
-            found.extend(run);
-            if !whole {
-                break;
+            let until = after.saturating_add(i64::try_from(wanted).unwrap_or(i64::MAX)).min(end);
+            let run = self.run(after, until).await?;
+            after = until;
+            // Rows stand side by side. Where they do not, the journal ends or retention was there.
+            if run.len() < wanted {
+                let Some(next) = self.next(until, end).await? else {
+                    found.extend(run);
+                    break;
+                };
+                after = next - 1;
             }
+            found.extend(run);
         }
         self.named(tenant, found).await
     }

@@ -177,7 +177,7 @@ static SEEN: Bulk = Bulk::new(
              WHEN v.moved THEN 0
              ELSE expired END,
          seen_at = max(subscribers.seen_at, coalesce(v.seen_at, subscribers.seen_at))
-     FROM v WHERE subscribers.id = v.id",
+     FROM v WHERE subscribers.id = v.id AND (v.seen_at IS NOT NULL OR subscribers.expired)",
 );
 static CURSORS: Bulk = Bulk::new(
     "INSERT INTO cursors (tenant, subscriber, shard, low, acked) VALUES ",

@@ -23,9 +23,9 @@ static THESE: Bulk = Bulk::new(lines!("WHERE l.place IN ("), "?", ") ORDER BY l.
 const RUN: usize = 256;
 static GLIMPSES: Bulk = Bulk::new(
     "SELECT group_concat(place || ' ' || ifnull(sequence, 0) || ' ' || kind || ' ' || length(payload) || ' ' || payload, '')
-     FROM (SELECT place, sequence, kind, payload FROM gate_lines WHERE place IN (",
+     FROM gate_lines WHERE place IN (",
     "?",
-    ") ORDER BY place)",
+    ")",
 );
 
 impl SqliteTimelines {
