@@ -19,6 +19,8 @@ use crate::hub::{AckRequest, Batch, DeliveryId, Hub, Subscription};
 use crate::sidecar::problem::Problem;
 use crate::sidecar::subscribers::NackBody;
 
+/// How long a peer may take to hear the last words.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Bytes of one write, about.
 const WRITE: usize = 256 << 10;
 
@@ -43,7 +45,7 @@ pub(super) struct Peer {
 impl Peer {
     pub(super) async fn run(self, mut socket: Socket, mut subscription: Subscription, stop: CancellationToken) {
         let farewell = self.serve(&mut socket, &mut subscription, stop).await;
-        socket.close(farewell, Duration::from_secs(1)).await;
+        socket.close(farewell, FAREWELL).await;
         subscription.close();
     }
 

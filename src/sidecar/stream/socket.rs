@@ -158,8 +158,14 @@ impl Socket {
         io.flush().await
     }
 
-    /// Says good-bye. A peer that is gone does not hear it.
+    /// Writes what was put out, and says good-bye. A peer that is gone does not hear it.
     pub(super) async fn close(&mut self, farewell: Option<CloseFrame>, within: Duration) {
-        let _ = tokio::time::timeout(within, self.inner.close(farewell)).await;
+        let closing = async {
+            if self.flush().await {
+                // An error means the same: nobody hears it.
+                drop(self.inner.close(farewell).await);
+            }
+        };
+        let _ = tokio::time::timeout(within, closing).await;
     }
 }
