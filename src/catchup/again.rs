@@ -74,9 +74,7 @@ impl Walker {
         if let Some(left) = self.again.take() {
             since = since.min(left.since);
         }
-        if let Some(ingest) = self.puller.ingest.upgrade() {
-            ingest.expect_again(&self.puller.alias, Vec::new());
-        }
+        self.expect_nothing();
         let due = self.clock.now();
         let again = Again { window: window.id, since, until, rounds: 0, counted: 0, quiet: 0, due };
         self.round(again, bound).await
@@ -138,15 +136,20 @@ impl Walker {
         }
         if over {
             // Whatever still comes of these times is one more try of the vendor's.
-            if let Some(ingest) = self.puller.ingest.upgrade() {
-                ingest.expect_again(&self.puller.alias, Vec::new());
-            }
+            self.expect_nothing();
         } else {
             let pause = self.config.send_again_pause.saturating_mul(1 << (again.rounds - 1).min(8)).min(LONGEST);
             again.due = self.clock.now() + pause;
             self.again = Some(again);
         }
         came
+    }
+
+    /// What comes from now on is counted anew.
+    fn expect_nothing(&self) {
+        if let Some(ingest) = self.puller.ingest.upgrade() {
+            ingest.expect_again(&self.puller.alias, Vec::new());
+        }
     }
 
     async fn try_round(&self, again: &Again, bound: Timestamp) -> Result<Round> {

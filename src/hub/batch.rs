@@ -237,14 +237,24 @@ impl Batch {
     ///
     /// See [`AckRequest::Cursor`](super::AckRequest::Cursor).
     pub fn cursor(&self) -> String {
+        self.page().to_string()
+    }
+
+    /// It went out in one step, so its leases follow one another.
+    fn page(&self) -> PageCursor {
         let lease = |item: Option<&Item>| item.map_or(Lease(0), |item| item.id.lease);
         let (first, last) = (lease(self.0.items.first()), lease(self.0.items.last()));
-        PageCursor { subscriber: self.0.core.mark, worker: self.0.worker, first, last }.to_string()
+        PageCursor { subscriber: self.0.core.mark, worker: self.0.worker, first, last }
+    }
+
+    /// Bytes that its JSON takes, about.
+    pub(crate) fn json_room(&self) -> usize {
+        self.entries().map(|entry| entry.json.len() + HEAD).sum()
     }
 
     /// Appends the deliveries that are still open, as JSON with commas between them.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        out.reserve(self.entries().map(|entry| entry.json.len() + HEAD).sum());
+        out.reserve(self.json_room());
         let mut first = true;
         for (index, item) in self.0.items.iter().enumerate() {
             if !self.0.is_open(index) {
@@ -272,15 +282,7 @@ impl Batch {
     }
 
     fn settle(&self) -> AckOutcome {
-        let mut outcome = AckOutcome::default();
-        let mut last = Lease(0);
-        for item in &self.0.items {
-            if item.id.lease != last {
-                last = item.id.lease;
-                let input = Input::AckLease(self.0.worker, last);
-                outcome.add(self.0.shared.settle(&self.0.core, input));
-            }
-        }
+        let mut outcome = self.0.shared.settle_page(&self.0.core, self.page());
         outcome.stale = self.len().saturating_sub(outcome.done);
         outcome
     }

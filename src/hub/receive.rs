@@ -124,10 +124,7 @@ impl Hub {
     /// Acknowledges what is open of deliveries that came together. After a restart nobody knows the worker, and they come
     /// again.
     async fn ack_page(&self, core: &Arc<Core>, cursor: PageCursor) -> Result<AckOutcome> {
-        let mut outcome = AckOutcome::default();
-        for lease in cursor.leases() {
-            outcome.add(self.shared.settle(core, Input::AckLease(cursor.worker, lease)));
-        }
+        let outcome = self.shared.settle_page(core, cursor);
         self.shared.wait_saved(core).await.map(|()| outcome)
     }
 

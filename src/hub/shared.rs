@@ -21,6 +21,7 @@ use super::chunk::{Chunk, Keys};
 use super::config::HubConfig;
 use super::core::{Core, Inner, Read, Told};
 use super::desk::within;
+use super::id::PageCursor;
 use super::meters::Meters;
 use super::notices::Untold;
 use super::pages::Pages;
@@ -185,6 +186,15 @@ impl Shared {
         }
         self.meters.acked(step.acked, step.stale);
         AckOutcome { done: step.acked, stale: step.stale }
+    }
+
+    /// Applies the acknowledgement of deliveries that came together, without waiting.
+    pub(super) fn settle_page(&self, core: &Arc<Core>, page: PageCursor) -> AckOutcome {
+        let mut outcome = AckOutcome::default();
+        for lease in page.leases() {
+            outcome.add(self.settle(core, Input::AckLease(page.worker, lease)));
+        }
+        outcome
     }
 
     /// Applies an acknowledgement, at once, and returns what waits until it is durable.

@@ -4,6 +4,8 @@ use std::io::IoSlice;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::frame::Packet;
 use crate::service::Piece;
@@ -103,18 +105,9 @@ pub(crate) async fn write_chunks(io: &mut (impl AsyncWrite + Unpin), chunks: &[B
 
 /// The head of a server's binary WebSocket message.
 pub(crate) fn message_head(length: usize, out: &mut BytesMut) {
-    out.put_u8(0x82);
-    match (u8::try_from(length), u16::try_from(length)) {
-        (Ok(short), _) if short < 126 => out.put_u8(short),
-        (_, Ok(middle)) => {
-            out.put_u8(126);
-            out.put_u16(middle);
-        }
-        _ => {
-            out.put_u8(127);
-            out.put_u64(length as u64);
-        }
-    }
+    let header = FrameHeader { opcode: OpCode::Data(Data::Binary), ..FrameHeader::default() };
+    let formatted = header.format(length as u64, &mut out.writer());
+    debug_assert!(formatted.is_ok(), "memory takes everything");
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ impl Peer {
         let (mut resting, mut heard_at) = (false, Instant::now());
         // What it said is answered in order, and nothing more is read meanwhile.
         let mut answer: Option<BoxFuture<'_, String>> = None;
-        socket.put(|out| say(out, &json!({ "recovery": subscription.recovery() })));
+        socket.put_text(&json!({ "recovery": subscription.recovery() }).to_string());
         loop {
             while socket.waiting() < WRITE {
                 let waits = socket.waiting() > 0;
@@ -72,7 +72,7 @@ impl Peer {
                         let reason = Utf8Bytes::from_static(STOPPING);
                         return Some(CloseFrame { code: CloseCode::Away, reason });
                     }
-                    text = answered(&mut answer) => socket.put(|out| out.extend_from_slice(text.as_bytes())),
+                    text = answered(&mut answer) => socket.put_text(&text),
                     heard = socket.next(), if answer.is_none() => {
                         heard_at = Instant::now();
                         if let Heard::Text(text) = heard? {
@@ -80,11 +80,11 @@ impl Peer {
                             answer = Some(Box::pin(self.answer(text)));
                         }
                     }
-                    Some(state) = states.next() => socket.put(|out| say(out, &json!({ "state": state }))),
+                    Some(state) = states.next() => socket.put_text(&json!({ "state": state }).to_string()),
                     () = rest.as_mut(), if resting => resting = false,
                     batch = subscription.next_page(), if !resting => {
                         let batch = batch?;
-                        socket.put(|out| deliver(out, &batch));
+                        socket.put(batch.json_room(), |out| deliver(out, &batch));
                         // What is there already need not wait.
                         resting = batch.len() < BATCH && !self.flush_every.is_zero();
                         if resting {
@@ -132,10 +132,6 @@ async fn answered<'a>(answer: &mut Option<BoxFuture<'a, String>>) -> String {
     let text = waiting.await;
     *answer = None;
     text
-}
-
-fn say(out: &mut Vec<u8>, value: &serde_json::Value) {
-    out.extend_from_slice(value.to_string().as_bytes());
 }
 
 /// One frame for all deliveries that came together; the events' bytes are copied as they are.

@@ -2,8 +2,6 @@
 //! go out, in memory that is used again.
 
 use std::cell::Cell;
-use std::io::{IoSlice, Write as _};
-use std::ops::Range;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -29,8 +27,6 @@ const SEND_WITHIN: Duration = Duration::from_secs(30);
 const BUFFER: usize = 1 << 10;
 /// The largest frame of a consumer.
 const LARGEST: usize = 1 << 20;
-/// Room for the head of any frame.
-const HEAD: usize = 10;
 /// More memory than this is not kept for the next frame.
 const SPARE: usize = 1 << 20;
 
@@ -58,7 +54,7 @@ pub(super) fn accept(
             .max_message_size(Some(LARGEST));
         let io = TokioIo::new(upgrade.await?);
         let inner = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-        Ok(Socket { inner, bytes: Vec::new(), frames: Vec::new() })
+        Ok(Socket { inner, bytes: Vec::new() })
     };
     Ok((answer.map(|()| Body::empty()), socket))
 }
@@ -72,9 +68,8 @@ pub(super) enum Heard {
 
 pub(super) struct Socket {
     inner: WebSocketStream<TokioIo<Upgraded>>,
-    /// What goes out next: frames, with gaps between them.
+    /// The frames that go out next.
     bytes: Vec<u8>,
-    frames: Vec<Range<usize>>,
 }
 
 impl Socket {
@@ -87,31 +82,26 @@ impl Socket {
         }
     }
 
-    /// Puts a text out, as `write` writes it.
-    pub(super) fn put(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        self.put_frame(OpCode::Data(Data::Text), write);
+    /// Puts a text out, as `write` writes it: of about so many bytes.
+    pub(super) fn put(&mut self, about: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        self.put_frame(OpCode::Data(Data::Text), about, write);
+    }
+
+    /// Puts a text out.
+    pub(super) fn put_text(&mut self, text: &str) {
+        self.put(text.len(), |out| out.extend_from_slice(text.as_bytes()));
     }
 
     /// Asks for a sign of life.
     pub(super) fn put_ping(&mut self) {
-        self.put_frame(OpCode::Control(Control::Ping), |_| {});
+        self.put_frame(OpCode::Control(Control::Ping), 0, |_| {});
     }
 
-    fn put_frame(&mut self, opcode: OpCode, write: impl FnOnce(&mut Vec<u8>)) {
+    fn put_frame(&mut self, opcode: OpCode, about: usize, write: impl FnOnce(&mut Vec<u8>)) {
         if self.bytes.capacity() == 0 {
             self.bytes = FRAMES.take();
         }
-        // How long the head is shows only when the rest is there.
-        let begin = self.bytes.len() + HEAD;
-        self.bytes.resize(begin, 0);
-        write(&mut self.bytes);
-        let length = (self.bytes.len() - begin) as u64;
-        let header = FrameHeader { opcode, ..FrameHeader::default() };
-        let start = begin - header.len(length);
-        let mut gap = &mut self.bytes[start..begin];
-        let written = header.format(length, &mut gap);
-        debug_assert!(written.is_ok() && gap.flush().is_ok(), "the head has the room it takes");
-        self.frames.push(start..self.bytes.len());
+        append(&mut self.bytes, opcode, about, write);
     }
 
     /// How much is put out and not written, in bytes.
@@ -121,7 +111,7 @@ impl Socket {
 
     /// Writes what was put out; `false` when the peer is gone, or takes nothing.
     pub(super) async fn flush(&mut self) -> bool {
-        if self.frames.is_empty() {
+        if self.bytes.is_empty() {
             return true;
         }
         let written = {
@@ -132,7 +122,6 @@ impl Socket {
                 None => matches!(tokio::time::timeout(SEND_WITHIN, writing).await, Ok(Ok(()))),
             }
         };
-        self.frames = Vec::new();
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
         if bytes.capacity() <= SPARE {
@@ -145,16 +134,7 @@ impl Socket {
         // Nothing of the library's own, a pong, may be half written.
         futures::SinkExt::flush(&mut self.inner).await.map_err(std::io::Error::other)?;
         let io = self.inner.get_mut();
-        let mut slices: Vec<IoSlice<'_>> =
-            self.frames.iter().map(|frame| IoSlice::new(&self.bytes[frame.clone()])).collect();
-        let mut rest = &mut slices[..];
-        while !rest.is_empty() {
-            let written = io.write_vectored(rest).await?;
-            if written == 0 {
-                return Err(std::io::ErrorKind::WriteZero.into());
-            }
-            IoSlice::advance_slices(&mut rest, written);
-        }
+        io.write_all(&self.bytes).await?;
         io.flush().await
     }
 
@@ -167,5 +147,46 @@ impl Socket {
             }
         };
         let _ = tokio::time::timeout(within, closing).await;
+    }
+}
+
+/// Appends a frame whose payload has about so many bytes.
+fn append(out: &mut Vec<u8>, opcode: OpCode, about: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    let header = FrameHeader { opcode, ..FrameHeader::default() };
+    let start = out.len();
+    // How long the head is shows only when the rest is there; a wrong guess costs a move of the rest.
+    let begin = start + header.len(about as u64);
+    out.resize(begin, 0);
+    write(out);
+    let mut head = Vec::new();
+    let formatted = header.format((out.len() - begin) as u64, &mut head);
+    debug_assert!(formatted.is_ok(), "memory takes everything");
+    out.splice(start..begin, head);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::io::Cursor;
+
+    use super::*;
+
+    #[test]
+    fn a_frame_is_whole_however_wrong_its_size_was_guessed() {
+        for length in [0, 125, 126, 65_535, 65_536] {
+            for about in [0, 126, 65_536] {
+                let mut out = Vec::new();
+                append(&mut out, OpCode::Control(Control::Ping), 0, |_| {});
+                append(&mut out, OpCode::Data(Data::Text), about, |out| out.extend(std::iter::repeat_n(b'x', length)));
+                let mut read = Cursor::new(&out[..]);
+                let (ping, nothing) = FrameHeader::parse(&mut read).unwrap().unwrap();
+                let (text, there) = FrameHeader::parse(&mut read).unwrap().unwrap();
+                assert_eq!((ping.opcode, nothing), (OpCode::Control(Control::Ping), 0));
+                assert_eq!((text.opcode, there), (OpCode::Data(Data::Text), length as u64));
+                let rest = &out[usize::try_from(read.position()).unwrap()..];
+                assert!(rest.len() == length && rest.iter().all(|byte| *byte == b'x'), "{length} guessed as {about}");
+            }
+        }
     }
 }

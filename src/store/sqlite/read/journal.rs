@@ -84,17 +84,14 @@ impl Journal for SqliteStore {
         while found.len() < limit {
             let wanted = RUN.min(limit - found.len());
             let until = after.saturating_add(i64::try_from(wanted).unwrap_or(i64::MAX)).min(end);
-            let run = self.run(after, until).await?;
+            let before = found.len();
+            found.extend(self.run(after, until).await?);
             after = until;
             // Rows stand side by side. Where they do not, the journal ends or retention was there.
-            if run.len() < wanted {
-                let Some(next) = self.next(until, end).await? else {
-                    found.extend(run);
-                    break;
-                };
+            if found.len() < before + wanted {
+                let Some(next) = self.next(until, end).await? else { break };
                 after = next - 1;
             }
-            found.extend(run);
         }
         self.named(tenant, found).await
     }
