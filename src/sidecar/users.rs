@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use switchboard_contract::storage::UserRecord;
 use switchboard_contract::{Error, PresenceState, Provider, ProviderId, UserId, UserProfile, Users, VendorUserId};
 use utoipa::{IntoParams, ToSchema};
@@ -26,6 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(unban))
         .routes(routes!(presence))
         .routes(routes!(offline_count))
+        .routes(routes!(push))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -193,4 +195,38 @@ async fn offline_count(
 ) -> Result<Json<OfflineCount>, Problem> {
     let there = AtVendor::find(&state, &caller, UserId::from(user), &at).await?;
     Ok(Json(OfflineCount { count: there.users()?.offline_count(&there.user).await? }))
+}
+
+/// What to show to whoever is online.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PushRequest {
+    /// By what the user's client tells it from others.
+    topic: String,
+    /// Any JSON; the client gets it as it is.
+    #[schema(value_type = Object)]
+    data: Box<RawValue>,
+}
+
+/// How many saw a push.
+#[derive(Debug, Serialize, ToSchema)]
+struct PushAnswer {
+    /// The user's devices that were online.
+    devices: u64,
+}
+
+/// Shows something to the user's devices that are online now. It is not stored: nobody else ever sees it.
+#[utoipa::path(post, path = "/v1/users/{id}/push", tag = "users", params(("id" = String, Path), AtProvider),
+    request_body = PushRequest,
+    responses((status = 200, body = PushAnswer), (status = 422, description = "The provider has no such call", body = Problem)))]
+async fn push(
+    State(state): State<AppState>,
+    caller: Caller<Admin>,
+    Path(user): Path<String>,
+    Query(at): Query<AtProvider>,
+    Body(request): Body<PushRequest>,
+) -> Result<Json<PushAnswer>, Problem> {
+    let there = AtVendor::find(&state, &caller, UserId::from(user), &at).await?;
+    let devices = there.users()?.push(&there.user, &request.topic, request.data.get()).await?;
+    Ok(Json(PushAnswer { devices }))
 }

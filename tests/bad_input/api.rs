@@ -209,6 +209,12 @@ async fn an_unsupported_capability_gets_422_naming_it_and_nothing_is_called() {
         (act(Method::POST, "/v1/users/alice/ban?provider=rongcloud"), "ban"),
         (act(Method::GET, "/v1/users/alice/offline-count?provider=rongcloud"), "messages that wait"),
         (
+            sidecar
+                .request(Method::POST, "/v1/users/alice/push?provider=huanxin")
+                .json(&json!({ "topic": "stock", "data": 3 })),
+            "pushes to online users",
+        ),
+        (
             sidecar.request(Method::POST, "/v1/users/alice/ban?provider=huanxin").json(&json!({ "seconds": 60 })),
             "ban that ends",
         ),

@@ -295,7 +295,7 @@ impl Messaging for Fake {
 #[async_trait]
 impl Users for Fake {
     fn limits(&self) -> UserLimits {
-        UserLimits { kick: false, offline_count: false, max_ban: None, quota: QUOTA }
+        UserLimits { kick: false, offline_count: false, push: false, max_ban: None, quota: QUOTA }
     }
 
     async fn ensure(&self, user: &VendorUserId, _: &UserProfile) -> Result<()> {

@@ -1,10 +1,15 @@
 //! The engine on a gate in another process, which is killed and comes back.
 
+use reqwest::Method;
 use serde_json::json;
 use switchboard::{Body, Config, EventData, Outgoing, Subscriber, Switchboard, To, Topic, UserId};
 
-use crate::process::{SECRET, client, free_port, serve};
+use switchboard_selfhosted::client::{Connection, Endpoint, Told};
+use switchboard_selfhosted::proto;
+
+use crate::process::{SECRET, client, free_port, serve, token};
 use crate::stage::{PATIENCE, said, text, user};
+use crate::support::sidecar::Sidecar;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c8_the_business_program_runs_on_a_gate_elsewhere_and_goes_on_after_it_was_killed() {
@@ -68,4 +73,31 @@ async fn c8_the_business_program_runs_on_a_gate_elsewhere_and_goes_on_after_it_w
     }
     assert_eq!(links, ["link_up", "link_down", "link_up"]);
     switchboard.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_5_a_push_over_http_is_shown_by_the_gate_itself_and_by_an_engine_elsewhere() {
+    let (there, here, port) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), free_port());
+    let gate = serve(there.path(), port, "");
+    let engine = Sidecar::start(
+        here.path(),
+        &format!(
+            "[store]\nurl = \"sqlite://engine.db\"\n[ingest.inbox]\npath = \"inbox\"\n[providers.own]\n\
+             kind = \"selfhosted\"\nbase_url = \"tcp://127.0.0.1:{port}\"\nsecret = \"{SECRET}\"\n"
+        ),
+    );
+    let mut alice = Connection::open(&Endpoint::tcp(format!("127.0.0.1:{port}"))).await.unwrap();
+    let login = proto::Login { user: "alice".into(), token: token("alice"), device: "pc".into(), ..Default::default() };
+    alice.login(login).await.unwrap();
+    for (sidecar, left) in [(&gate, 3), (&engine, 2)] {
+        let push = json!({ "topic": "stock", "data": { "left": left, "note": "\u{4f60}\"" } });
+        assert_eq!(sidecar.send(Method::POST, "/v1/users/alice/push", &push).await, json!({ "devices": 1 }));
+        let told = tokio::time::timeout(PATIENCE, alice.next()).await.expect("nothing was shown").unwrap();
+        let Told::Push(shown) = told else { panic!("{told:?}") };
+        assert_eq!(shown.topic, "stock");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown.data).unwrap(), push["data"]);
+        assert_eq!(sidecar.send(Method::POST, "/v1/users/bob/push", &push).await, json!({ "devices": 0 }));
+        let bare = sidecar.request(Method::POST, "/v1/users/alice/push").json(&json!({ "topic": "stock" }));
+        assert_eq!(bare.send().await.unwrap().status(), 400);
+    }
 }

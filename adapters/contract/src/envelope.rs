@@ -1,8 +1,11 @@
 //! The CloudEvents 1.0 form of an event: encoded once when it is journalled, then shared by every receiver.
 
+use std::cell::RefCell;
+use std::fmt::{self, Display};
+
 use bytes::Bytes;
 use serde::de::Error as _;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -13,30 +16,54 @@ use crate::time::Timestamp;
 /// The prefix of every CloudEvents `type`.
 pub const TYPE_PREFIX: &str = "switchboard.";
 
-/// CloudEvents integers end at 2³¹, so `position` and `sequence` are decimal strings.
+/// CloudEvents integers end at 2³¹, so `position` and `sequence` are decimal strings. Texts are read as they stand, and
+/// written from whatever shows them.
 #[derive(Serialize, Deserialize)]
-struct Envelope<'a, D> {
+struct Envelope<'a, T, D> {
     specversion: &'a str,
     id: EventId,
-    source: String,
+    source: T,
     #[serde(rename = "type")]
-    kind: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    subject: Option<String>,
-    time: String,
+    kind: T,
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    subject: Option<T>,
+    time: T,
     datacontenttype: &'a str,
     tenant: TenantId,
-    position: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    sequence: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    app: Option<String>,
-    received: String,
+    position: T,
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    sequence: Option<T>,
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    app: Option<T>,
+    received: T,
     origin: Origin,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     late: bool,
     data: D,
 }
+
+/// A text that is written without being put together first.
+enum Text<'a> {
+    Plain(&'a str),
+    Shown(&'a dyn Display),
+}
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self {
+            Self::Plain(text) => serializer.serialize_str(text),
+            Self::Shown(text) => serializer.collect_str(text),
+        }
+    }
+}
+
+thread_local! {
+    /// Where events are put together: what is kept of one has exactly its size.
+    static DRAFT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An event that took more is rare enough to give its memory back.
+const DRAFT_KEPT: usize = 64 << 10;
 
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -84,29 +111,38 @@ impl Event {
     /// # Errors
     /// [`ErrorKind::Internal`] when the content cannot be written as JSON, which no value of these types causes.
     pub fn encode(&self, position: Position, sequence: Option<Sequence>) -> Result<Bytes> {
+        let source = fmt::from_fn(|f| match &self.app {
+            Some(app) => write!(f, "/switchboard/{}", app.kind),
+            None => f.write_str("/switchboard"),
+        });
+        let (time, received) = (self.sent_at.rfc3339(), self.received_at.rfc3339());
         let envelope = Envelope {
             specversion: "1.0",
             id: self.id,
-            source: match &self.app {
-                Some(app) => format!("/switchboard/{}", app.kind),
-                None => "/switchboard".to_owned(),
-            },
-            kind: format!("{TYPE_PREFIX}{}", self.data.type_name()),
-            subject: self.conversation.as_ref().map(|id| id.as_str().to_owned()),
-            time: self.sent_at.to_rfc3339(),
+            source: Text::Shown(&source),
+            kind: Text::Plain(self.data.event_type()),
+            subject: self.conversation.as_ref().map(|id| Text::Plain(id.as_str())),
+            time: Text::Shown(&time),
             datacontenttype: "application/json",
             tenant: self.tenant.clone(),
-            position: position.to_string(),
-            sequence: sequence.map(|sequence| sequence.to_string()),
-            app: self.app.as_ref().map(|app| app.key.as_str().to_owned()),
-            received: self.received_at.to_rfc3339(),
+            position: Text::Shown(&position),
+            sequence: sequence.as_ref().map(|sequence| Text::Shown(sequence)),
+            app: self.app.as_ref().map(|app| Text::Plain(app.key.as_str())),
+            received: Text::Shown(&received),
             origin: self.origin,
             late: self.late,
             data: DataRef::from(&self.data),
         };
-        serde_json::to_vec(&envelope)
-            .map(Bytes::from)
-            .map_err(|error| Error::new(ErrorKind::Internal, "an event could not be encoded").with_source(error))
+        DRAFT.with_borrow_mut(|draft| {
+            draft.clear();
+            serde_json::to_writer(&mut *draft, &envelope)
+                .map_err(|error| Error::new(ErrorKind::Internal, "an event could not be encoded").with_source(error))?;
+            let json = Bytes::copy_from_slice(draft);
+            if draft.capacity() > DRAFT_KEPT {
+                *draft = Vec::new();
+            }
+            Ok(json)
+        })
     }
 
     /// The CloudEvents form `json` at another place of the journal; every other byte stays as it is.
@@ -138,7 +174,7 @@ impl Event {
 }
 
 fn decode(json: &[u8]) -> serde_json::Result<Event> {
-    let envelope: Envelope<'_, &RawValue> = serde_json::from_slice(json)?;
+    let envelope: Envelope<'_, String, &RawValue> = serde_json::from_slice(json)?;
     let kind = envelope.kind.strip_prefix(TYPE_PREFIX).unwrap_or(&envelope.kind);
     let data = envelope.data.get();
     let data = match kind {

@@ -27,8 +27,13 @@ impl Timestamp {
     /// RFC 3339 in UTC with milliseconds, as CloudEvents wants its `time`.
     /// Values outside years −9999…9999 are clamped to the epoch.
     pub fn to_rfc3339(self) -> String {
+        self.rfc3339().to_string()
+    }
+
+    /// What [`to_rfc3339`](Self::to_rfc3339) gives, for writing it somewhere.
+    pub(crate) fn rfc3339(self) -> impl fmt::Display {
         let time = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        format!("{time:.3}")
+        fmt::from_fn(move |f| write!(f, "{time:.3}"))
     }
 
     /// Reads RFC 3339; `None` when the text is not one.

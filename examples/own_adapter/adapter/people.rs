@@ -24,7 +24,7 @@ fn card(user: &VendorUserId, profile: &UserProfile) -> Value {
 #[async_trait]
 impl Users for Pigeon {
     fn limits(&self) -> UserLimits {
-        UserLimits { kick: true, offline_count: false, max_ban: None, quota: PER_SECOND }
+        UserLimits { kick: true, offline_count: false, push: false, max_ban: None, quota: PER_SECOND }
     }
 
     async fn ensure(&self, user: &VendorUserId, profile: &UserProfile) -> Result<()> {

@@ -5,7 +5,7 @@
 //! `histories`, are written behind the journal, in the order of their keys and many events of a conversation at a time.
 //! Until then an event stands here as well. The journal tells what is missing when the file is opened again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -39,35 +39,55 @@ pub(super) struct Named {
 /// committed there, so whoever looks in this order finds every event in one of them, or in both.
 pub(super) type Shared = Arc<RwLock<Behind>>;
 
-/// See [`Shared`]. What it holds of a conversation is the end of it, without a gap.
+/// See [`Shared`]. What it holds of a conversation is the end of it, in the order of its sequence.
 #[derive(Debug, Default)]
-pub(super) struct Behind(BTreeMap<Spot, Stand>);
+pub(super) struct Behind {
+    threads: BTreeMap<Thread, VecDeque<(i64, Stand)>>,
+    events: usize,
+}
 
 impl Behind {
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    pub(super) const fn len(&self) -> usize {
+        self.events
     }
 
-    pub(super) fn insert(&mut self, spot: Spot, stand: Stand) {
-        self.0.insert(spot, stand);
+    pub(super) fn insert(&mut self, (tenant, conversation, sequence): Spot, stand: Stand) {
+        let waiting = self.threads.entry((tenant, conversation)).or_default();
+        match waiting.back() {
+            // Nearly never: events come in the order of their conversation.
+            Some((last, _)) if *last >= sequence => {
+                let at = waiting.partition_point(|(other, _)| *other < sequence);
+                waiting.insert(at, (sequence, stand));
+            }
+            _ => waiting.push_back((sequence, stand)),
+        }
+        self.events += 1;
     }
 
-    pub(super) fn remove(&mut self, spot: &Spot) {
-        self.0.remove(spot);
+    pub(super) fn remove(&mut self, (tenant, conversation, sequence): &Spot) {
+        let thread = (*tenant, *conversation);
+        let Some(waiting) = self.threads.get_mut(&thread) else { return };
+        if waiting.front().is_some_and(|(first, _)| first == sequence) {
+            waiting.pop_front();
+        } else {
+            let Ok(at) = waiting.binary_search_by_key(sequence, |(other, _)| *other) else { return };
+            waiting.remove(at);
+        }
+        self.events -= 1;
+        if waiting.is_empty() {
+            self.threads.remove(&thread);
+        }
     }
 
     /// The events of a conversation with a sequence within these bounds, both included.
-    pub(super) fn of(
-        &self,
-        (tenant, conversation): Thread,
-        first: i64,
-        last: i64,
-    ) -> impl DoubleEndedIterator<Item = (i64, &Stand)> {
-        // A range that ends before it begins is no range.
-        let last = last.max(first.saturating_sub(1));
-        let (low, high) = ((tenant, conversation, first), (tenant, conversation, last));
-        let range = (low <= high).then(|| self.0.range(low..=high));
-        range.into_iter().flatten().map(|(spot, stand)| (spot.2, stand))
+    pub(super) fn of(&self, thread: Thread, first: i64, last: i64) -> impl DoubleEndedIterator<Item = (i64, &Stand)> {
+        let waiting = self.threads.get(&thread).map(|waiting| {
+            let begin = waiting.partition_point(|(sequence, _)| *sequence < first);
+            let end = waiting.partition_point(|(sequence, _)| *sequence <= last);
+            // Bounds that end before they begin hold nothing.
+            waiting.range(begin..end.max(begin))
+        });
+        waiting.into_iter().flatten().map(|(sequence, stand)| (*sequence, stand))
     }
 
     /// Everything of a conversation.
@@ -77,9 +97,12 @@ impl Behind {
 
     /// Whatever of a tenant stands at places within these runs: its conversation and sequence.
     pub(super) fn at(&self, tenant: i64, runs: &[[i64; 2]]) -> Vec<(i64, i64)> {
-        let of_tenant = self.0.range((tenant, i64::MIN, i64::MIN)..=(tenant, i64::MAX, i64::MAX));
+        let of_tenant = self.threads.range((tenant, i64::MIN)..=(tenant, i64::MAX));
         let within = |place: i64| runs.iter().any(|[first, last]| (*first..=*last).contains(&place));
-        of_tenant.filter(|(_, stand)| within(stand.place)).map(|(spot, _)| (spot.1, spot.2)).collect()
+        let spots = of_tenant.flat_map(|((_, conversation), waiting)| {
+            waiting.iter().map(|(sequence, stand)| ((*conversation, *sequence), stand.place))
+        });
+        spots.filter(|(_, place)| within(*place)).map(|(spot, _)| spot).collect()
     }
 
     /// The first sequence of a conversation here; beyond every sequence when nothing of it is here.
@@ -93,10 +116,21 @@ impl Behind {
     }
 
     /// The next events in the order of the indexes.
-    pub(super) fn after(&self, cursor: Option<Spot>) -> impl Iterator<Item = (&Spot, &Stand)> {
+    pub(super) fn after(&self, cursor: Option<Spot>) -> impl Iterator<Item = (Spot, &Stand)> {
         use std::ops::Bound;
 
-        let from = cursor.map_or(Bound::Unbounded, Bound::Excluded);
-        self.0.range((from, Bound::Unbounded))
+        let (rest, from) = match cursor {
+            None => (None, Bound::Unbounded),
+            Some((tenant, conversation, sequence)) => {
+                let thread = (tenant, conversation);
+                let rest = self.of(thread, sequence.saturating_add(1), i64::MAX);
+                let rest = rest.map(move |(sequence, stand)| ((tenant, conversation, sequence), stand));
+                (Some(rest), Bound::Excluded(thread))
+            }
+        };
+        let others = self.threads.range((from, Bound::Unbounded)).flat_map(|((tenant, conversation), waiting)| {
+            waiting.iter().map(|(sequence, stand)| ((*tenant, *conversation, *sequence), stand))
+        });
+        rest.into_iter().flatten().chain(others)
     }
 }

@@ -1,6 +1,6 @@
 //! A store in one SQLite file.
 //!
-//! One task owns the only writing connection. Callers queue their writes; the task takes everything that waits, writes
+//! One thread owns the only writing connection. Callers queue their writes; the thread takes everything that waits, writes
 //! it in one transaction and answers each caller after the commit, so that the price of a sync to disk is shared by
 //! whoever happens to wait for it. Readers have connections of their own and never wait for the writer.
 //!
@@ -31,14 +31,13 @@ use sqlx::{Connection as _, SqliteConnection};
 use switchboard_contract::storage::{ArchiveLedger, ArchivedEntries, CommitListener, Store, Timelines, Transfer};
 use switchboard_contract::{App, ConversationId, Error, ErrorKind, Result, Shard, TenantId};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 
 use error::failed;
 pub use options::{SqliteOptions, Synchronous};
 use readers::Readers;
 use recent::Recent;
 pub use schema::MigrationStep;
-use writer::{Command, Errand, Writer};
+use writer::{Command, Ended, Errand, Writer};
 
 type Listeners = Arc<RwLock<Vec<Arc<dyn CommitListener>>>>;
 
@@ -51,7 +50,7 @@ struct Inner {
     readers: Readers,
     /// `None` once the store is closed.
     commands: RwLock<Option<mpsc::Sender<Command>>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<Ended>>,
     listeners: Listeners,
     behind: behind::Shared,
     /// Numbers never change once they are written, so what is found may be remembered.
@@ -70,17 +69,18 @@ impl SqliteStore {
     /// process or another store has it open; `Storage` when the database fails.
     pub async fn open(options: SqliteOptions) -> Result<Self> {
         let lock = lock::acquire(&options).await?;
-        let mut connection = SqliteConnection::connect_with(&options.writer())
+        let mut migrating = SqliteConnection::connect_with(&options.migrating())
             .await
             .map_err(|error| schema::unusable(&options.path, error))?;
-        schema::migrate(&mut connection, &options.path).await?;
+        schema::migrate(&mut migrating, &options.path).await?;
         let readers =
             Readers::open(options.reader(), options.readers, options.busy_timeout).await.map_err(failed("open"))?;
         let (sender, commands) = mpsc::channel(options.queue.max(1));
         let listeners = Listeners::default();
         let behind = behind::Shared::default();
-        let writer = Writer::new(connection, lock, &options, Arc::clone(&listeners), Arc::clone(&behind)).await?;
-        let writer = tokio::spawn(writer.run(commands));
+        let writer = Writer::start(lock, &options, Arc::clone(&listeners), Arc::clone(&behind), commands).await?;
+        // After the writer came: the last to leave folds the write-ahead log into the file.
+        migrating.close().await.map_err(failed("open"))?;
         Ok(Self(Arc::new(Inner {
             readers,
             commands: RwLock::new(Some(sender)),
@@ -189,9 +189,9 @@ impl Store for SqliteStore {
         drop(self.0.commands.write().take());
         let writer = self.0.writer.lock().take();
         if let Some(writer) = writer
-            && let Err(error) = writer.await
+            && writer.await.is_err()
         {
-            tracing::error!(%error, "the store's writer ended badly");
+            tracing::error!("the store's writer ended badly");
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rusqlite::OpenFlags;
 use serde::{Deserialize, Serialize};
 use sqlx::ConnectOptions as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::sqlite::SqliteConnectOptions;
 
 /// When a commit counts as durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,44 +76,68 @@ impl Default for SqliteOptions {
 /// Bytes of a page; SQLite's own default.
 const PAGE: u64 = 4096;
 
+/// Statements that a connection keeps prepared.
+const STATEMENTS: usize = 256;
+
 impl SqliteOptions {
     /// The defaults for this file.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), ..Self::default() }
     }
 
-    pub(super) fn writer(&self) -> SqliteConnectOptions {
-        let mut options = self
-            .common(self.cache_bytes / 4 * 3)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(match self.synchronous {
-                Synchronous::Full => SqliteSynchronous::Full,
-                Synchronous::Normal => SqliteSynchronous::Normal,
-            })
-            .pragma("wal_autocheckpoint", (self.wal_bytes / PAGE).max(1).to_string())
-            .pragma("journal_size_limit", self.wal_bytes.saturating_mul(2).to_string());
-        if let Some(bytes) = self.max_bytes {
-            options = options.pragma("max_page_count", (bytes / PAGE).max(1).to_string());
+    /// The connection that writes.
+    pub(super) fn open(&self) -> rusqlite::Result<rusqlite::Connection> {
+        let db = rusqlite::Connection::open_with_flags(&self.path, OpenFlags::default() - OpenFlags::SQLITE_OPEN_URI)?;
+        db.busy_timeout(self.busy_timeout)?;
+        db.set_prepared_statement_cache_capacity(STATEMENTS);
+        for (name, value) in self.pragmas() {
+            db.execute_batch(&format!("PRAGMA {name} = {value}"))?;
         }
-        options
+        Ok(db)
     }
 
+    /// The connection that brings the schema up to date.
+    pub(super) fn migrating(&self) -> SqliteConnectOptions {
+        let options = SqliteConnectOptions::new().filename(&self.path).create_if_missing(true);
+        let options = options.busy_timeout(self.busy_timeout).disable_statement_logging();
+        self.pragmas().into_iter().fold(options, |options, (name, value)| options.pragma(name, value))
+    }
+
+    /// What a connection that changes the file is told.
+    fn pragmas(&self) -> Vec<(&'static str, String)> {
+        let synchronous = match self.synchronous {
+            Synchronous::Full => "FULL",
+            Synchronous::Normal => "NORMAL",
+        };
+        let mut pragmas = vec![
+            ("journal_mode", "WAL".to_owned()),
+            ("synchronous", synchronous.to_owned()),
+            ("foreign_keys", "ON".to_owned()),
+            ("cache_size", cache_size(self.cache_bytes / 4 * 3)),
+            ("temp_store", "memory".to_owned()),
+            ("wal_autocheckpoint", (self.wal_bytes / PAGE).max(1).to_string()),
+            ("journal_size_limit", self.wal_bytes.saturating_mul(2).to_string()),
+        ];
+        pragmas.extend(self.max_bytes.map(|bytes| ("max_page_count", (bytes / PAGE).max(1).to_string())));
+        pragmas
+    }
+
+    /// The connections that read.
     pub(super) fn reader(&self) -> SqliteConnectOptions {
-        self.common(self.cache_bytes / 4 / u64::from(self.readers.max(1)))
-            .read_only(true)
-            .pragma("query_only", "1")
-            .row_buffer_size(512)
-    }
-
-    fn common(&self, cache_bytes: u64) -> SqliteConnectOptions {
         SqliteConnectOptions::new()
             .filename(&self.path)
             .busy_timeout(self.busy_timeout)
-            .statement_cache_capacity(256)
-            // A negative size is in KiB.
-            .pragma("cache_size", format!("-{}", (cache_bytes >> 10).max(64)))
+            .statement_cache_capacity(STATEMENTS)
+            .read_only(true)
+            .row_buffer_size(512)
+            .pragma("query_only", "1")
+            .pragma("cache_size", cache_size(self.cache_bytes / 4 / u64::from(self.readers.max(1))))
             .pragma("temp_store", "memory")
             .disable_statement_logging()
     }
+}
+
+fn cache_size(bytes: u64) -> String {
+    // A negative size is in KiB.
+    format!("-{}", (bytes >> 10).max(64))
 }

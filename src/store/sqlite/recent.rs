@@ -1,7 +1,8 @@
 //! A bounded memory of what was used last.
 
-use std::collections::HashMap;
 use std::hash::Hash;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 /// A map that remembers at least the last `limit / 2` keys used and at most `limit`.
 pub(super) struct Recent<K, V> {

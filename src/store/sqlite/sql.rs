@@ -1,5 +1,5 @@
-//! Statements over many rows at once. Row by row the driver is several times slower than with lists of values, and a
-//! statement it has seen before costs it nothing to prepare: so lists come in powers of two only.
+//! Statements with a list of values in them. Value by value the driver that reads is several times slower than with
+//! lists, and a statement it has seen before costs it nothing to prepare: so lists come in powers of two only.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,9 +7,8 @@ use sqlx::error::BoxDynError;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, AssertSqlSafe, Encode, SqlSafeStr as _, SqlStr, Sqlite, Type};
 
-/// Lists have at most 2^10 rows, and never so many variables that SQLite refuses them (32,766).
+/// Lists have at most 2^10 values, or rows of values.
 const SIZES: usize = 11;
-const VARIABLES: usize = 32_766;
 
 /// A statement with a list in it.
 pub(super) struct Bulk {
@@ -23,13 +22,6 @@ impl Bulk {
     /// `head`, then any number of `row` separated by commas, then `tail`.
     pub(super) const fn new(head: &'static str, row: &'static str, tail: &'static str) -> Self {
         Self { head, row, tail, texts: [const { OnceLock::new() }; SIZES] }
-    }
-
-    /// How many rows the next list takes when `left` remain: the largest power of two that fits.
-    pub(super) fn fit(&self, left: usize) -> usize {
-        let width = self.row.matches('?').count().max(1);
-        let most = (VARIABLES / (width + 1)).min(1 << (SIZES - 1));
-        1 << left.min(most).max(1).ilog2()
     }
 
     /// How long a list must be to hold `wanted` values at once, when it may repeat the last: a power of two.

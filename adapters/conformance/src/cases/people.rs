@@ -35,6 +35,13 @@ pub(super) async fn users_are_made_once(world: &dyn World) -> Verdict {
             other => ensure!(false, "a count it does not have ends as {other:?}"),
         }
     }
+    match users.push(&new, "suite", "{}").await {
+        Ok(shown) => {
+            ensure!(users.limits().push && shown == 0, "{shown} devices of somebody offline were shown a push")
+        }
+        Err(error) if error.kind() == ErrorKind::Unsupported && !users.limits().push => {}
+        other => ensure!(false, "a push ends as {other:?}"),
+    }
     Ok(Outcome::Passed)
 }
 

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::body::Unrecognised;
 use crate::conversation::ConversationId;
+use crate::envelope::TYPE_PREFIX;
 use crate::ids::{App, EventId, MessageId, ProviderId, TenantId, VendorMessageId};
 use crate::time::Timestamp;
 
@@ -121,21 +122,26 @@ impl EventData {
 
     /// The CloudEvents `type`, without the prefix `switchboard.`.
     pub fn type_name(&self) -> &'static str {
+        &self.event_type()[TYPE_PREFIX.len()..]
+    }
+
+    /// The `type` of its CloudEvents form: [`TYPE_PREFIX`] and its [name](Self::type_name).
+    pub(crate) const fn event_type(&self) -> &'static str {
         match self {
-            Self::Message(_) => "message",
-            Self::Recall(_) => "recall",
-            Self::Edit(_) => "edit",
-            Self::Receipt(_) => "receipt",
-            Self::RecipientOffline(_) => "recipient_offline",
-            Self::SendStatus(_) => "send_status",
-            Self::Presence(_) => "presence",
-            Self::Group(_) => "group",
-            Self::Contact(_) => "contact",
-            Self::Reaction(_) => "reaction",
-            Self::Moderation(_) => "moderation",
-            Self::PushResult(_) => "push_result",
-            Self::Notice(_) => "notice",
-            Self::Unrecognised(_) => "unrecognised",
+            Self::Message(_) => "switchboard.message",
+            Self::Recall(_) => "switchboard.recall",
+            Self::Edit(_) => "switchboard.edit",
+            Self::Receipt(_) => "switchboard.receipt",
+            Self::RecipientOffline(_) => "switchboard.recipient_offline",
+            Self::SendStatus(_) => "switchboard.send_status",
+            Self::Presence(_) => "switchboard.presence",
+            Self::Group(_) => "switchboard.group",
+            Self::Contact(_) => "switchboard.contact",
+            Self::Reaction(_) => "switchboard.reaction",
+            Self::Moderation(_) => "switchboard.moderation",
+            Self::PushResult(_) => "switchboard.push_result",
+            Self::Notice(_) => "switchboard.notice",
+            Self::Unrecognised(_) => "switchboard.unrecognised",
         }
     }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::quota::{Quota, optional_seconds};
 use crate::conversation::ConversationKind;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::PresenceState;
 use crate::ids::{VendorGroupId, VendorUserId};
 use crate::time::Timestamp;
@@ -60,6 +60,17 @@ pub trait Users: fmt::Debug + Send + Sync {
     /// # Errors
     /// `Unsupported` where the vendor does not tell.
     async fn offline_count(&self, user: &VendorUserId) -> Result<u64>;
+
+    /// Shows `data`, a JSON text, under a topic to the user's devices that are online now, and says how many there were.
+    /// Nothing of it is stored, ordered or repeated: it is for what only counts at this moment. Asking twice shows it
+    /// twice.
+    ///
+    /// # Errors
+    /// `Unsupported` where the vendor has no such call, which is the default.
+    async fn push(&self, user: &VendorUserId, topic: &str, data: &str) -> Result<u64> {
+        let _ = (user, topic, data);
+        Err(Error::unsupported("pushes to online users"))
+    }
 }
 
 /// What a vendor shows of a user.
@@ -94,6 +105,8 @@ pub struct UserLimits {
     pub kick: bool,
     /// Whether the number of waiting messages is told.
     pub offline_count: bool,
+    /// Whether something can be shown to whoever is online.
+    pub push: bool,
     /// The longest ban; `None` for bans that last until lifted. Seconds in JSON.
     #[serde(serialize_with = "optional_seconds")]
     pub max_ban: Option<Duration>,

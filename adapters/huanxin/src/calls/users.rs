@@ -95,7 +95,7 @@ fn attributes(profile: &UserProfile) -> String {
 #[async_trait]
 impl Users for Huanxin {
     fn limits(&self) -> UserLimits {
-        UserLimits { kick: true, offline_count: true, max_ban: None, quota: limits::DEFAULT }
+        UserLimits { kick: true, offline_count: true, push: false, max_ban: None, quota: limits::DEFAULT }
     }
 
     async fn ensure(&self, user: &VendorUserId, profile: &UserProfile) -> Result<()> {

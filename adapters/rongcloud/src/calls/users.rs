@@ -56,6 +56,7 @@ impl Users for RongCloud {
         UserLimits {
             kick: false,
             offline_count: false,
+            push: false,
             max_ban: Some(Duration::from_secs(MAX_BAN_MINUTES * 60)),
             quota: self.inner.config.quotas.general(),
         }

@@ -163,7 +163,7 @@ impl Roaming for Front {
 #[async_trait]
 impl Users for Front {
     fn limits(&self) -> UserLimits {
-        UserLimits { kick: true, offline_count: true, max_ban: None, quota: FREE }
+        UserLimits { kick: true, offline_count: true, push: true, max_ban: None, quota: FREE }
     }
 
     async fn ensure(&self, id: &VendorUserId, profile: &UserProfile) -> Result<()> {
@@ -201,6 +201,14 @@ impl Users for Front {
     async fn offline_count(&self, id: &VendorUserId) -> Result<u64> {
         match self.office.call(Call::OfflineCount { user: name(id) }).await? {
             Answer::Count(count) => Ok(count),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn push(&self, id: &VendorUserId, topic: &str, data: &str) -> Result<u64> {
+        let (topic, data) = (topic.to_owned(), data.to_owned());
+        match self.office.call(Call::Push { user: name(id), topic, data }).await? {
+            Answer::Count(devices) => Ok(devices),
             _ => Err(unexpected()),
         }
     }

@@ -16,8 +16,8 @@ mod threads;
 mod timelines;
 mod windows;
 
-pub(super) use ranges::range_of;
-pub(super) use timelines::{SqliteTimelines, columns, line_of};
+pub(super) use ranges::{RangeColumns, range};
+pub(super) use timelines::{LineColumns, SqliteTimelines, columns, line};
 
 use switchboard_contract::{App, Result, Shard, TenantId};
 

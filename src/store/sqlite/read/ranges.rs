@@ -1,8 +1,8 @@
 //! The ledger of conversations.
 
 use async_trait::async_trait;
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow as _, Row as _};
 use switchboard_contract::storage::{ConversationLedger, CoverageState, CoveredRange};
 use switchboard_contract::{App, ConversationId, Result, TenantId, Timestamp};
 
@@ -11,15 +11,22 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::error::{damaged, failed};
 use crate::store::sqlite::writer::PutRange;
 
-/// A range from its columns, in the order of the table.
-pub(in crate::store::sqlite) fn range_of(row: &SqliteRow) -> Result<CoveredRange> {
-    let fail = failed("ranges");
+/// The first columns of the table.
+pub(in crate::store::sqlite) type RangeColumns = (i64, i64, u8, String, i64);
+
+fn range_of(row: &SqliteRow) -> Result<CoveredRange> {
+    range(RangeColumns::from_row(row).map_err(failed("ranges"))?)
+}
+
+/// A range from its columns.
+pub(in crate::store::sqlite) fn range(columns: RangeColumns) -> Result<CoveredRange> {
+    let (since, until, state, reason, checked_at) = columns;
     Ok(CoveredRange {
-        since: Timestamp(row.try_get(0).map_err(&fail)?),
-        until: Timestamp(row.try_get(1).map_err(&fail)?),
-        state: CoverageState::from_code(row.try_get(2).map_err(&fail)?).ok_or_else(|| damaged("coverage"))?,
-        reason: row.try_get(3).map_err(&fail)?,
-        checked_at: Timestamp(row.try_get(4).map_err(&fail)?),
+        since: Timestamp(since),
+        until: Timestamp(until),
+        state: CoverageState::from_code(state).ok_or_else(|| damaged("coverage"))?,
+        reason,
+        checked_at: Timestamp(checked_at),
     })
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use async_trait::async_trait;
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 use switchboard_contract::storage::{Day, Moved};
 use switchboard_contract::{Position, Result, TenantId};
 
 use super::errands::Errand;
 use super::memory::{Memory, STREAM_SHIFT};
+use super::sql;
 use crate::store::content::fingerprint;
 use crate::store::sqlite::error::failed;
 use crate::store::sqlite::sql::signed;
@@ -35,16 +35,12 @@ const SWEEP: usize = 4096;
 /// Announces an archive of a tenant.
 pub(crate) struct OpenArchive(pub(crate) TenantId);
 
-#[async_trait]
 impl Errand for OpenArchive {
     type Outcome = ();
 
-    async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<()> {
-        let tenant = memory.tenant(db, &self.0).await?;
-        sqlx::query("INSERT OR IGNORE INTO archives (tenant) VALUES (?)")
-            .bind(tenant)
-            .execute(db)
-            .await
+    fn run(&mut self, db: &Connection, memory: &mut Memory) -> Result<()> {
+        let tenant = memory.tenant(db, &self.0)?;
+        sql::execute(db, "INSERT OR IGNORE INTO archives (tenant) VALUES (?)", params![tenant])
             .map(drop)
             .map_err(failed("open_archive"))
     }
@@ -53,13 +49,12 @@ impl Errand for OpenArchive {
 /// Writes a part of what waits for the indexes by conversation.
 pub(crate) struct SweepIndexes;
 
-#[async_trait]
 impl Errand for SweepIndexes {
     /// Whether a sweep ended, and how many events wait.
     type Outcome = (bool, usize);
 
-    async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<(bool, usize)> {
-        memory.index.sweep(db, SWEEP).await
+    fn run(&mut self, db: &Connection, memory: &mut Memory) -> Result<(bool, usize)> {
+        memory.index.sweep(db, SWEEP)
     }
 }
 
@@ -69,37 +64,33 @@ pub(crate) struct SettleMoved {
     pub(crate) moved: Vec<Moved>,
 }
 
-#[async_trait]
 impl Errand for SettleMoved {
     type Outcome = u64;
 
-    async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<u64> {
+    fn run(&mut self, db: &Connection, memory: &mut Memory) -> Result<u64> {
         let fail = failed("settle_archive");
-        let tenant = memory.tenant(db, &self.tenant).await?;
-        let stream = memory.stream(db, tenant).await?.id;
+        let tenant = memory.tenant(db, &self.tenant)?;
+        let stream = memory.stream(db, tenant)?.id;
         let place = |position: Position| (stream << STREAM_SHIFT) | signed(position.0);
         let digests: HashMap<i64, [u8; 8]> =
             self.moved.iter().map(|moved| (place(moved.position), moved.digest)).collect();
         let places = serde_json::to_string(&digests.keys().collect::<Vec<_>>()).unwrap_or_default();
         let rows: Vec<(i64, Vec<u8>)> =
-            sqlx::query_as(concat!("SELECT j.place, j.json FROM journal j WHERE ", full!()))
-                .bind(&places)
-                .fetch_all(&mut *db)
-                .await
+            sql::rows(db, concat!("SELECT j.place, j.json FROM journal j WHERE ", full!()), params![&places])
                 .map_err(&fail)?;
         // A message that was recalled while its file was written: what counts is what the database has.
         let changed = rows.iter().filter(|(place, json)| digests.get(place) != Some(&fingerprint(json)));
         for (place, json) in changed {
-            sqlx::query(concat!(
-                "INSERT OR REPLACE INTO archive_changes (place, tenant, conversation, day, message, revision, json)
+            sql::execute(
+                db,
+                concat!(
+                    "INSERT OR REPLACE INTO archive_changes (place, tenant, conversation, day, message, revision, json)
                  SELECT j.place, j.tenant, j.conversation, ",
-                day!(),
-                ", j.message, 1, ?2 FROM journal j WHERE j.place = ?1"
-            ))
-            .bind(place)
-            .bind(json.as_slice())
-            .execute(&mut *db)
-            .await
+                    day!(),
+                    ", j.message, 1, ?2 FROM journal j WHERE j.place = ?1"
+                ),
+                params![place, json.as_slice()],
+            )
             .map_err(&fail)?;
         }
         for sql in [
@@ -126,7 +117,7 @@ impl Errand for SettleMoved {
                 full!()
             ),
         ] {
-            sqlx::query(sql).bind(&places).execute(&mut *db).await.map_err(&fail)?;
+            sql::execute(db, sql, params![&places]).map_err(&fail)?;
         }
         Ok(rows.len() as u64)
     }
@@ -140,60 +131,58 @@ pub(crate) struct SettleGeneration {
     pub(crate) expired: Option<Day>,
 }
 
-#[async_trait]
 impl Errand for SettleGeneration {
     type Outcome = ();
 
-    async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<()> {
+    fn run(&mut self, db: &Connection, memory: &mut Memory) -> Result<()> {
         let fail = failed("settle_archive");
-        let tenant = memory.tenant(db, &self.tenant).await?;
-        let stream = memory.stream(db, tenant).await?.id;
+        let tenant = memory.tenant(db, &self.tenant)?;
+        let stream = memory.stream(db, tenant)?.id;
         for (position, revision) in &self.applied {
-            sqlx::query("DELETE FROM archive_changes WHERE place = ? AND revision = ?")
-                .bind((stream << STREAM_SHIFT) | signed(position.0))
-                .bind(signed(*revision))
-                .execute(&mut *db)
-                .await
-                .map_err(&fail)?;
+            sql::execute(
+                db,
+                "DELETE FROM archive_changes WHERE place = ? AND revision = ?",
+                params![(stream << STREAM_SHIFT) | signed(position.0), signed(*revision)],
+            )
+            .map_err(&fail)?;
         }
         if let Some(day) = self.expired {
             for sql in [
                 "DELETE FROM archived_days WHERE tenant = ? AND day <= ?",
                 "DELETE FROM archive_changes WHERE tenant = ? AND day <= ?",
             ] {
-                sqlx::query(sql).bind(tenant).bind(day.0).execute(&mut *db).await.map_err(&fail)?;
+                sql::execute(db, sql, params![tenant, day.0]).map_err(&fail)?;
             }
         }
-        sqlx::query(
+        sql::execute(
+            db,
             "INSERT INTO archives (tenant, generation) VALUES (?, ?)
              ON CONFLICT DO UPDATE SET generation = excluded.generation",
+            params![tenant, signed(self.generation)],
         )
-        .bind(tenant)
-        .bind(signed(self.generation))
-        .execute(db)
-        .await
         .map(drop)
         .map_err(fail)
     }
 }
 
 /// Notes that an archived message was recalled. The archive applies it when it is read and when its file is next written.
-pub(super) async fn bury_archived(db: &mut SqliteConnection, place: i64) -> Result<()> {
+pub(super) fn bury_archived(db: &Connection, place: i64) -> Result<()> {
     let fail = failed("recall");
-    let noted = sqlx::query(concat!(
-        "INSERT INTO archive_changes (place, tenant, conversation, day, message, revision, json)
+    let noted = sql::execute(
+        db,
+        concat!(
+            "INSERT INTO archive_changes (place, tenant, conversation, day, message, revision, json)
          SELECT j.place, j.tenant, j.conversation, ",
-        day!(),
-        ", j.message, 1, NULL FROM journal j WHERE j.place = ? AND j.message IS NOT NULL
+            day!(),
+            ", j.message, 1, NULL FROM journal j WHERE j.place = ? AND j.message IS NOT NULL
          AND j.conversation IS NOT NULL AND length(j.json) = 0
          ON CONFLICT DO UPDATE SET json = NULL, revision = revision + 1"
-    ))
-    .bind(place)
-    .execute(&mut *db)
-    .await
+        ),
+        params![place],
+    )
     .map_err(&fail)?;
-    if noted.rows_affected() > 0 {
-        sqlx::query("UPDATE variants SET raw = NULL WHERE place = ?").bind(place).execute(db).await.map_err(fail)?;
+    if noted > 0 {
+        sql::execute(db, "UPDATE variants SET raw = NULL WHERE place = ?", params![place]).map_err(fail)?;
     }
     Ok(())
 }

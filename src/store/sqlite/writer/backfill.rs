@@ -1,12 +1,12 @@
 //! Jobs that fetch the past, and the record of traffic.
 
-use async_trait::async_trait;
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 use switchboard_contract::storage::{BackfillItem, BackfillJob, BackfillPart, TrafficHour};
 use switchboard_contract::{App, BackfillId, Error, ErrorKind, Result, TenantId, Timestamp};
 
 use super::errands::Errand;
 use super::memory::Memory;
+use super::sql;
 use crate::store::content::backfill_part;
 use crate::store::sqlite::error::failed;
 use crate::store::sqlite::sql::signed;
@@ -19,34 +19,32 @@ fn encoded(value: &impl serde::Serialize) -> Result<String> {
 /// Writes a job and one of its parts.
 pub(crate) struct PutBackfill(pub(crate) TenantId, pub(crate) BackfillJob, pub(crate) Option<BackfillItem>);
 
-#[async_trait]
 impl Errand for PutBackfill {
     type Outcome = ();
 
-    async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<()> {
+    fn run(&mut self, db: &Connection, memory: &mut Memory) -> Result<()> {
         let Self(tenant, job, item) = self;
-        let tenant = memory.tenant(db, tenant).await?;
-        sqlx::query(
+        let tenant = memory.tenant(db, tenant)?;
+        sql::execute(
+            db,
             "INSERT INTO backfills (tenant, id, state, json) VALUES (?, ?, ?, ?)
              ON CONFLICT DO UPDATE SET state = excluded.state, json = excluded.json",
+            params![tenant, job.id.as_bytes().as_slice(), job.state.code(), encoded(job)?],
         )
-        .bind(tenant)
-        .bind(job.id.as_bytes().as_slice())
-        .bind(job.state.code())
-        .bind(encoded(job)?)
-        .execute(&mut *db)
-        .await
         .map_err(failed("put_backfill"))?;
         if let Some(item) = item {
-            sqlx::query("UPDATE backfill_items SET outcome = ?, json = ? WHERE tenant = ? AND job = ? AND name = ?")
-                .bind(item.outcome.as_deref())
-                .bind(encoded(item)?)
-                .bind(tenant)
-                .bind(job.id.as_bytes().as_slice())
-                .bind(backfill_part(&item.part))
-                .execute(&mut *db)
-                .await
-                .map_err(failed("put_backfill"))?;
+            sql::execute(
+                db,
+                "UPDATE backfill_items SET outcome = ?, json = ? WHERE tenant = ? AND job = ? AND name = ?",
+                params![
+                    item.outcome.as_deref(),
+                    encoded(item)?,
+                    tenant,
+                    job.id.as_bytes().as_slice(),
+                    backfill_part(&item.part)
+                ],
+            )
+            .map_err(failed("put_backfill"))?;
         }
         Ok(())
     }
@@ -55,27 +53,27 @@ impl Errand for PutBackfill {
 /// Adds parts to a plan.
 pub(crate) struct PlanBackfill(pub(crate) TenantId, pub(crate) BackfillId, pub(crate) Vec<BackfillItem>);
 
-#[async_trait]
 impl Errand for PlanBackfill {
     type Outcome = ();
 
-    async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<()> {
+    fn run(&mut self, db: &Connection, memory: &mut Memory) -> Result<()> {
         let Self(tenant, id, items) = self;
-        let tenant = memory.tenant(db, tenant).await?;
+        let tenant = memory.tenant(db, tenant)?;
         for item in items {
-            sqlx::query(
+            sql::execute(
+                db,
                 "INSERT OR IGNORE INTO backfill_items (tenant, job, name, file, rank, outcome, json)
                  VALUES (?, ?, ?, ?, ?, ?, ?)",
+                params![
+                    tenant,
+                    id.as_bytes().as_slice(),
+                    backfill_part(&item.part),
+                    matches!(item.part, BackfillPart::Hour(_)),
+                    item.rank,
+                    item.outcome.as_deref(),
+                    encoded(item)?
+                ],
             )
-            .bind(tenant)
-            .bind(id.as_bytes().as_slice())
-            .bind(backfill_part(&item.part))
-            .bind(matches!(item.part, BackfillPart::Hour(_)))
-            .bind(item.rank)
-            .bind(item.outcome.as_deref())
-            .bind(encoded(item)?)
-            .execute(&mut *db)
-            .await
             .map_err(failed("plan_backfill"))?;
         }
         Ok(())
@@ -85,33 +83,21 @@ impl Errand for PlanBackfill {
 /// Writes an hour of traffic.
 pub(crate) struct PutTraffic(pub(crate) TenantId, pub(crate) App, pub(crate) TrafficHour, pub(crate) Timestamp);
 
-#[async_trait]
 impl Errand for PutTraffic {
     type Outcome = ();
 
-    async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<()> {
+    fn run(&mut self, db: &Connection, memory: &mut Memory) -> Result<()> {
         let Self(tenant, app, hour, keep) = self;
-        let (tenant, app) = (memory.tenant(db, tenant).await?, memory.app(db, app).await?);
+        let (tenant, app) = (memory.tenant(db, tenant)?, memory.app(db, app)?);
         let millis = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        sqlx::query(
+        sql::execute(
+            db,
             "INSERT OR REPLACE INTO traffic (tenant, app, hour, callbacks, watched, longest_gap)
              VALUES (?, ?, ?, ?, ?, ?)",
+            params![tenant, app, hour.hour.0, signed(hour.callbacks), millis(hour.watched), millis(hour.longest_gap)],
         )
-        .bind(tenant)
-        .bind(app)
-        .bind(hour.hour.0)
-        .bind(signed(hour.callbacks))
-        .bind(millis(hour.watched))
-        .bind(millis(hour.longest_gap))
-        .execute(&mut *db)
-        .await
         .map_err(failed("put_traffic"))?;
-        sqlx::query("DELETE FROM traffic WHERE tenant = ? AND app = ? AND hour < ?")
-            .bind(tenant)
-            .bind(app)
-            .bind(keep.0)
-            .execute(db)
-            .await
+        sql::execute(db, "DELETE FROM traffic WHERE tenant = ? AND app = ? AND hour < ?", params![tenant, app, keep.0])
             .map(drop)
             .map_err(failed("put_traffic"))
     }

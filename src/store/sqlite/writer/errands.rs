@@ -1,28 +1,26 @@
 //! Small writes: each stands for itself, behind a savepoint of its own.
 
-use async_trait::async_trait;
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 use switchboard_contract::{App, Error, Result, Retry, SendState, TenantId};
 
 use super::Reply;
 use super::memory::Memory;
+use super::sql;
 use crate::store::sqlite::error::failed;
 
 /// A small write.
-#[async_trait]
 pub(crate) trait Errand: Send + Sync + 'static {
     /// What the caller hears.
     type Outcome: Send + Sync + 'static;
 
     /// Does it. May be called again after the transaction was rolled back.
-    async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<Self::Outcome>;
+    fn run(&mut self, db: &Connection, memory: &mut Memory) -> Result<Self::Outcome>;
 }
 
 /// An errand with its caller.
-#[async_trait]
 pub(crate) trait Job: Send + Sync {
     /// Whether what it wrote may stay. An error condemns the whole transaction.
-    async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<bool>;
+    fn run(&mut self, db: &Connection, memory: &mut Memory) -> Result<bool>;
     /// Tells the caller what came of it, after the commit.
     fn answer(self: Box<Self>);
     /// Tells the caller that nothing came of it.
@@ -39,10 +37,9 @@ pub(super) fn job<E: Errand>(errand: E, reply: Reply<E::Outcome>) -> Box<dyn Job
     Box::new(Carried { errand, outcome: None, reply })
 }
 
-#[async_trait]
 impl<E: Errand> Job for Carried<E> {
-    async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<bool> {
-        match self.errand.run(db, memory).await {
+    fn run(&mut self, db: &Connection, memory: &mut Memory) -> Result<bool> {
+        match self.errand.run(db, memory) {
             Err(error) if error.retry() != Retry::Never => Err(error),
             outcome => {
                 let stays = outcome.is_ok();
@@ -70,19 +67,16 @@ pub(crate) struct SettingOrInsert {
     pub(crate) value: Vec<u8>,
 }
 
-#[async_trait]
 impl Errand for SettingOrInsert {
     type Outcome = Vec<u8>;
 
-    async fn run(&mut self, db: &mut SqliteConnection, _: &mut Memory) -> Result<Vec<u8>> {
-        sqlx::query_scalar(
+    fn run(&mut self, db: &Connection, _: &mut Memory) -> Result<Vec<u8>> {
+        sql::scalar(
+            db,
             "INSERT INTO settings (name, value) VALUES (?, ?)
              ON CONFLICT DO UPDATE SET value = value RETURNING value",
+            params![self.name.as_str(), self.value.as_slice()],
         )
-        .bind(self.name.as_str())
-        .bind(self.value.as_slice())
-        .fetch_one(db)
-        .await
         .map_err(failed("setting"))
     }
 }
@@ -94,21 +88,18 @@ pub(crate) struct Reroute {
     pub(crate) to: App,
 }
 
-#[async_trait]
 impl Errand for Reroute {
     type Outcome = u64;
 
-    async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<u64> {
-        let tenant = memory.tenant(db, &self.tenant).await?;
-        let (from, to) = (memory.app(db, &self.from).await?, memory.app(db, &self.to).await?);
-        let moved = sqlx::query("UPDATE legs SET app = ? WHERE app = ? AND state <= 2 AND state = ? AND tenant = ?")
-            .bind(to)
-            .bind(from)
-            .bind(SendState::Queued.code())
-            .bind(tenant)
-            .execute(db)
-            .await
-            .map_err(failed("reroute"))?;
-        Ok(moved.rows_affected())
+    fn run(&mut self, db: &Connection, memory: &mut Memory) -> Result<u64> {
+        let tenant = memory.tenant(db, &self.tenant)?;
+        let (from, to) = (memory.app(db, &self.from)?, memory.app(db, &self.to)?);
+        let moved = sql::execute(
+            db,
+            "UPDATE legs SET app = ? WHERE app = ? AND state <= 2 AND state = ? AND tenant = ?",
+            params![to, from, SendState::Queued.code(), tenant],
+        )
+        .map_err(failed("reroute"))?;
+        Ok(moved as u64)
     }
 }

@@ -1,8 +1,7 @@
 //! What the database knows that a batch of events and sends depends on, read in lists before anything is written.
 
-use std::collections::HashMap;
-
-use sqlx::SqliteConnection;
+use foldhash::HashMap;
+use rusqlite::Connection;
 use switchboard_contract::storage::Draft;
 use switchboard_contract::{
     App, ConversationId, EventData, KeyClass, MessageId, Origin, Result, SendId, SendState, TenantId,
@@ -100,11 +99,7 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) async fn load(
-        db: &mut SqliteConnection,
-        memory: &mut Memory,
-        batch: &'a [Command],
-    ) -> Result<Facts<'a>> {
+    pub(super) fn load(db: &Connection, memory: &mut Memory, batch: &'a [Command]) -> Result<Facts<'a>> {
         let mut facts = Self {
             next_send: memory.next_send,
             next_leg: memory.next_leg,
@@ -117,52 +112,52 @@ impl<'a> Facts<'a> {
                 Command::Commit(commit, _) => {
                     for guard in &commit.only_if {
                         guards.push(guard);
-                        facts.name(db, memory, &guard.tenant).await?;
+                        facts.name(db, memory, &guard.tenant)?;
                     }
                     for change in &commit.changes {
                         changes.push(change);
-                        facts.name(db, memory, &change.tenant).await?;
-                        facts.take(db, memory, &change.drafts).await?;
+                        facts.name(db, memory, &change.tenant)?;
+                        facts.take(db, memory, &change.drafts)?;
                     }
-                    facts.take(db, memory, &commit.drafts).await?;
+                    facts.take(db, memory, &commit.drafts)?;
                 }
                 Command::Enqueue(all, _) => {
                     for send in all {
                         sends.push(send);
-                        facts.name(db, memory, &send.tenant).await?;
+                        facts.name(db, memory, &send.tenant)?;
                         if !facts.apps.contains_key(&send.app) {
-                            let id = memory.app(db, &send.app).await?;
+                            let id = memory.app(db, &send.app)?;
                             facts.apps.insert(&send.app, id);
                         }
-                        facts.take(db, memory, &send.drafts).await?;
+                        facts.take(db, memory, &send.drafts)?;
                     }
                 }
                 Command::Errand(_) => {}
             }
         }
-        facts.load_keys(db, memory).await?;
-        facts.load_heads(db, &memory.index).await?;
-        facts.load_legs(db, &changes, &guards).await?;
-        facts.load_clients(db, &sends).await?;
-        facts.load_sent(db).await?;
-        facts.load_by_id(db, &changes).await?;
+        facts.load_keys(db, memory)?;
+        facts.load_heads(db, &memory.index)?;
+        facts.load_legs(db, &changes, &guards)?;
+        facts.load_clients(db, &sends)?;
+        facts.load_sent(db)?;
+        facts.load_by_id(db, &changes)?;
         if memory.awaits {
-            facts.load_awaited(db).await?;
+            facts.load_awaited(db)?;
         }
         Ok(facts)
     }
 
-    async fn name(&mut self, db: &mut SqliteConnection, memory: &mut Memory, tenant: &'a TenantId) -> Result<i64> {
+    fn name(&mut self, db: &Connection, memory: &mut Memory, tenant: &'a TenantId) -> Result<i64> {
         if let Some(id) = self.tenants.get(tenant) {
             return Ok(*id);
         }
-        let id = memory.tenant(db, tenant).await?;
+        let id = memory.tenant(db, tenant)?;
         self.tenants.insert(tenant, id);
         Ok(id)
     }
 
     /// Numbers the names of drafts. Whoever comes in a row shares tenant and app, so the last ones are kept at hand.
-    async fn take(&mut self, db: &mut SqliteConnection, memory: &mut Memory, drafts: &'a [Draft]) -> Result<()> {
+    fn take(&mut self, db: &Connection, memory: &mut Memory, drafts: &'a [Draft]) -> Result<()> {
         let mut last: Option<(&TenantId, Option<&App>, i64, i64, usize)> = None;
         for draft in drafts {
             let event = &draft.event;
@@ -171,15 +166,15 @@ impl<'a> Facts<'a> {
                     (tenant, app, stream)
                 }
                 _ => {
-                    let tenant = self.name(db, memory, &event.tenant).await?;
+                    let tenant = self.name(db, memory, &event.tenant)?;
                     let app = match &event.app {
-                        Some(app) => memory.app(db, app).await?,
+                        Some(app) => memory.app(db, app)?,
                         None => 0,
                     };
                     let stream = match self.streams.iter().position(|stream| stream.tenant == tenant) {
                         Some(stream) => stream,
                         None => {
-                            let end = memory.stream(db, tenant).await?;
+                            let end = memory.stream(db, tenant)?;
                             self.streams.push(Tail { name: &event.tenant, tenant, end, moved: false });
                             self.streams.len() - 1
                         }

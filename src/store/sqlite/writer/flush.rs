@@ -1,12 +1,11 @@
 //! Writing what was planned, in lists.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteArguments;
+use foldhash::{HashMap, HashMapExt as _};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use switchboard_contract::storage::{Entry, QuarantineReason, Quarantined};
-use switchboard_contract::{Body, Error, ErrorKind, Event, RawCallback, Result};
+use switchboard_contract::{App, Body, Error, ErrorKind, Event, RawCallback, Result};
 
 use super::News;
 use super::facts::Facts;
@@ -14,45 +13,39 @@ use super::memory::{Memory, SHARD};
 use super::outbox;
 use super::plan::{Plan, Row};
 use super::setbacks;
+use super::sql::{self, List};
 use super::tables::keep_aside;
 use crate::store::content;
 use crate::store::sqlite::behind::{Named, Stand};
 use crate::store::sqlite::error::{damaged, failed};
 use crate::store::sqlite::head::Head;
-use crate::store::sqlite::sql::{Bulk, Values, signed};
+use crate::store::sqlite::sql::signed;
 
-/// Rows per statement: enough that a statement costs nothing, few enough that the next are encoded meanwhile.
-const ROWS: usize = 256;
+const OP: &str = "append";
 
-static CONVERSATIONS: Bulk = Bulk::new("INSERT INTO conversations (id, tenant, name) VALUES ", "(?,?,?)", "");
-static JOURNAL: Bulk = Bulk::new(
+static CONVERSATIONS: List = List::new("INSERT INTO conversations (id, tenant, name) VALUES ", "(?,?,?)");
+static JOURNAL: List = List::new(
     "INSERT INTO journal (place, tenant, conversation, sequence, app, class, key, digest, origin, sent_at, received_max,
      message, sort_key, sender, body, head, json) VALUES ",
     "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-    "",
 );
-static RAWS: Bulk = Bulk::new("INSERT INTO raws (place, raw) VALUES ", "(?,?)", "");
+static RAWS: List = List::new("INSERT INTO raws (place, raw) VALUES ", "(?,?)");
 
 /// Writes everything, and says what is new in which stream. The memory is brought up to date, which a rollback undoes.
-pub(super) async fn flush(
-    db: &mut SqliteConnection,
-    memory: &mut Memory,
-    facts: Facts<'_>,
-    plan: Plan<'_>,
-) -> Result<Vec<News>> {
-    conversations(db, &facts).await?;
-    let entries = journal(db, &facts, &plan.rows).await?;
-    raws(db, &facts, &plan.rows).await?;
+pub(super) fn flush(db: &Connection, memory: &mut Memory, facts: Facts<'_>, plan: Plan<'_>) -> Result<Vec<News>> {
+    conversations(db, &facts)?;
+    let entries = journal(db, &facts, &plan.rows)?;
+    raws(db, &facts, &plan.rows)?;
     for place in &plan.buried {
-        bury(db, *place).await?;
+        bury(db, *place)?;
     }
-    variants(db, &facts, &plan).await?;
-    awaited(db, memory, &facts).await?;
-    outbox::write(db, &plan).await?;
+    variants(db, &facts, &plan)?;
+    awaited(db, memory, &facts)?;
+    outbox::write(db, &plan)?;
     index(memory, &facts, &plan.rows);
-    memory.index.write(db).await?;
-    setbacks::write(db, memory, &plan.setbacks).await?;
-    ends(db, &facts, &plan).await?;
+    memory.index.write(db)?;
+    setbacks::write(db, memory, &plan.setbacks)?;
+    ends(db, &facts, &plan)?;
     let mut news: Vec<News> = facts
         .streams
         .iter()
@@ -62,74 +55,29 @@ pub(super) async fn flush(
         news[facts.items[row.item].stream].entries.push(entry);
     }
     news.retain(|news| !news.entries.is_empty());
+    greatest(memory, &facts, &plan.rows);
     remember(memory, facts);
     Ok(news)
 }
 
-async fn conversations(db: &mut SqliteConnection, facts: &Facts<'_>) -> Result<()> {
+fn conversations(db: &Connection, facts: &Facts<'_>) -> Result<()> {
     let fresh: Vec<_> = facts.heads.iter().filter(|state| state.fresh).collect();
-    let mut rest = fresh.as_slice();
-    while !rest.is_empty() {
-        let (part, left) = rest.split_at(CONVERSATIONS.fit(rest.len()));
-        rest = left;
-        let mut values = Values::with_capacity(part.len() * 3);
-        for state in part {
-            values.push(state.head.map(|head| head.id));
-            values.push(state.tenant);
-            values.push(state.name.as_str());
-        }
-        run(db, &CONVERSATIONS, part.len(), values).await?;
-    }
-    Ok(())
-}
-
-pub(super) async fn run(db: &mut SqliteConnection, bulk: &'static Bulk, rows: usize, values: Values) -> Result<()> {
-    let values = values.done().map_err(failed("append"))?;
-    sqlx::query_with(bulk.text(rows), values).execute(db).await.map(drop).map_err(failed("append"))
-}
-
-/// Journals the rows. The database works in a thread of its own: while it writes one list the next is encoded.
-async fn journal(db: &mut SqliteConnection, facts: &Facts<'_>, rows: &[Row<'_>]) -> Result<Vec<Entry>> {
-    let mut entries = Vec::with_capacity(rows.len());
-    let mut rest = rows;
-    let mut ready = None;
-    loop {
-        let size = JOURNAL.fit(rest.len().min(ROWS)).min(rest.len());
-        let (part, left) = rest.split_at(size);
-        rest = left;
-        let encode = async {
-            if part.is_empty() {
-                Ok(None)
-            } else {
-                encoded(facts, part, &mut entries).map(|values| Some((part.len(), values)))
-            }
-        };
-        let write = async {
-            match ready {
-                Some((rows, values)) => sqlx::query_with(JOURNAL.text(rows), values)
-                    .execute(&mut *db)
-                    .await
-                    .map(|_| true)
-                    .map_err(failed("append")),
-                None => Ok(false),
-            }
-        };
-        let (written, next) = futures::join!(write, encode);
-        written?;
-        ready = next?;
-        if ready.is_none() {
-            return Ok(entries);
-        }
-    }
+    CONVERSATIONS.run(db, OP, &fresh, |values, state| {
+        values.push(state.head.map(|head| head.id));
+        values.push(state.tenant);
+        values.push(state.name.as_str());
+        Ok(())
+    })
 }
 
 fn length(json: &[u8]) -> Result<u32> {
     u32::try_from(json.len()).map_err(|_| Error::new(ErrorKind::TooLarge, "an event is larger than a row takes"))
 }
 
-fn encoded(facts: &Facts<'_>, rows: &[Row<'_>], entries: &mut Vec<Entry>) -> Result<SqliteArguments> {
-    let mut values = Values::with_capacity(rows.len() * 17);
-    for row in rows {
+fn journal(db: &Connection, facts: &Facts<'_>, rows: &[Row<'_>]) -> Result<Vec<Entry>> {
+    let mut entries = Vec::with_capacity(rows.len());
+    let mut apps: HashMap<i64, Arc<App>> = HashMap::new();
+    JOURNAL.run(db, OP, rows, |values, row| {
         let item = &facts.items[row.item];
         let event: &Event = &row.event;
         let message = content::message(event);
@@ -162,23 +110,27 @@ fn encoded(facts: &Facts<'_>, rows: &[Row<'_>], entries: &mut Vec<Entry>) -> Res
         values.push(item.draft.sort_key.as_str());
         values.push(message.map(|message| message.from.as_str()));
         values.push(message.and_then(|message| message.body.as_ref()).map(Body::kind));
-        values.push(head.encode().as_slice());
-        values.push(json.as_ref());
+        values.push(head.encode());
+        values.push(&json[..]);
         entries.push(Entry {
             shard: SHARD,
             position: row.position,
             sequence: row.sequence,
             topic: event.topic(),
             conversation: event.conversation.clone(),
-            app: event.app.clone().map(Arc::new),
+            app: event.app.as_ref().map(|app| {
+                let shared = apps.entry(item.app).or_insert_with(|| Arc::new(app.clone()));
+                Arc::clone(shared)
+            }),
             message_id: message.map(|message| message.id),
             sent_at: event.sent_at,
             received_at: event.received_at,
             late: event.late,
             json,
         });
-    }
-    values.done().map_err(failed("append"))
+        Ok(())
+    })?;
+    Ok(entries)
 }
 
 /// Notes where the rows stand, for the indexes by conversation.
@@ -194,75 +146,63 @@ fn index(memory: &mut Memory, facts: &Facts<'_>, rows: &[Row<'_>]) {
     }
 }
 
-async fn raws(db: &mut SqliteConnection, facts: &Facts<'_>, rows: &[Row<'_>]) -> Result<()> {
-    let kept: Vec<_> = rows
-        .iter()
-        .filter(|row| !row.buried)
-        .filter_map(|row| facts.items[row.item].draft.raw.as_ref().map(|raw| (row.place, raw)))
-        .collect();
-    let mut rest = kept.as_slice();
-    while !rest.is_empty() {
-        let (part, left) = rest.split_at(RAWS.fit(rest.len()));
-        rest = left;
-        let mut values = Values::with_capacity(part.len() * 2);
-        for (place, raw) in part {
-            values.push(*place);
-            values.push(raw.as_ref());
-        }
-        run(db, &RAWS, part.len(), values).await?;
-    }
-    Ok(())
+fn raws(db: &Connection, facts: &Facts<'_>, rows: &[Row<'_>]) -> Result<()> {
+    let raw_of = |row: &Row<'_>| Some((row.place, facts.items[row.item].draft.raw.as_ref()?));
+    let kept: Vec<_> = rows.iter().filter(|row| !row.buried).filter_map(raw_of).collect();
+    RAWS.run(db, OP, &kept, |values, (place, raw)| {
+        values.push(place);
+        values.push(&raw[..]);
+        Ok(())
+    })
 }
 
 /// Turns a row journalled before into its tombstone: neither body nor vendor bytes stay.
-async fn bury(db: &mut SqliteConnection, place: i64) -> Result<()> {
+fn bury(db: &Connection, place: i64) -> Result<()> {
     let fail = failed("recall");
     let row: Option<(Vec<u8>, Vec<u8>)> =
-        sqlx::query_as("SELECT head, json FROM journal WHERE place = ? AND body IS NOT NULL")
-            .bind(place)
-            .fetch_optional(&mut *db)
-            .await
+        sql::one(db, "SELECT head, json FROM journal WHERE place = ? AND body IS NOT NULL", params![place])
+            .optional()
             .map_err(&fail)?;
     // Of an archived message the content stands elsewhere.
-    let Some((head, json)) = row else { return super::archive::bury_archived(db, place).await };
+    let Some((head, json)) = row else { return super::archive::bury_archived(db, place) };
     let mut head = Head::decode(&head).ok_or_else(|| damaged("head"))?;
     let mut event = Event::decode(&json)?;
     content::bury(&mut event);
     let sequence = (head.sequence > 0).then_some(switchboard_contract::Sequence(head.sequence));
     let json = event.encode(super::plan::position_of(place), sequence)?;
     head.length = length(&json)?;
-    sqlx::query("UPDATE journal SET body = NULL, head = ?, json = ? WHERE place = ?")
-        .bind(head.encode().as_slice())
-        .bind(json.as_ref())
-        .bind(place)
-        .execute(&mut *db)
-        .await
-        .map_err(&fail)?;
+    sql::execute(
+        db,
+        "UPDATE journal SET body = NULL, head = ?, json = ? WHERE place = ?",
+        params![head.encode(), &json[..], place],
+    )
+    .map_err(&fail)?;
     for sql in ["DELETE FROM raws WHERE place = ?", "UPDATE variants SET raw = NULL WHERE place = ?"] {
-        sqlx::query(sql).bind(place).execute(&mut *db).await.map_err(&fail)?;
+        sql::execute(db, sql, params![place]).map_err(&fail)?;
     }
     Ok(())
 }
 
 /// Records other contents once each; contradicting callbacks go to the quarantine as well.
-async fn variants(db: &mut SqliteConnection, facts: &Facts<'_>, plan: &Plan<'_>) -> Result<()> {
+fn variants(db: &Connection, facts: &Facts<'_>, plan: &Plan<'_>) -> Result<()> {
     for variant in &plan.variants {
         let item = &facts.items[variant.item];
         let (draft, event) = (item.draft, &item.draft.event);
-        let written = sqlx::query(
+        let written = sql::execute(
+            db,
             "INSERT OR IGNORE INTO variants (place, digest, origin, received_at, raw)
              SELECT place, ?2, ?3, ?4, CASE WHEN message IS NULL OR body IS NOT NULL THEN ?5 END
              FROM journal WHERE place = ?1",
+            params![
+                variant.place,
+                signed(draft.digest),
+                event.origin.code(),
+                event.received_at.0,
+                draft.raw.as_deref()
+            ],
         )
-        .bind(variant.place)
-        .bind(signed(draft.digest))
-        .bind(event.origin.code())
-        .bind(event.received_at.0)
-        .bind(draft.raw.as_deref())
-        .execute(&mut *db)
-        .await
         .map_err(failed("variant"))?;
-        let news = written.rows_affected() == 1;
+        let news = written == 1;
         if let (true, true, Some(app)) = (news, variant.conflict, &event.app) {
             let raw = RawCallback {
                 path: String::new(),
@@ -273,72 +213,79 @@ async fn variants(db: &mut SqliteConnection, facts: &Facts<'_>, plan: &Plan<'_>)
             };
             let (tenant, app, reason) = (event.tenant.clone(), app.clone(), QuarantineReason::Conflict);
             let kept = Quarantined { id: 0, tenant, app, reason, raw };
-            keep_aside(db, (item.tenant, item.app), &kept, content::CONFLICTS_KEPT).await?;
+            keep_aside(db, (item.tenant, item.app), &kept, content::CONFLICTS_KEPT)?;
         }
     }
     Ok(())
 }
 
-async fn awaited(db: &mut SqliteConnection, memory: &mut Memory, facts: &Facts<'_>) -> Result<()> {
+fn awaited(db: &Connection, memory: &mut Memory, facts: &Facts<'_>) -> Result<()> {
     for awaited in &facts.awaited {
-        let query = match awaited.id {
-            Some(id) if awaited.gone => sqlx::query("DELETE FROM awaited WHERE id = ?").bind(id),
+        let fail = failed("recall");
+        match awaited.id {
+            Some(id) if awaited.gone => {
+                sql::execute(db, "DELETE FROM awaited WHERE id = ?", params![id]).map_err(fail)?;
+            }
             None if !awaited.gone => {
                 memory.awaits_more = true;
-                sqlx::query("INSERT INTO awaited (tenant, app, vendor, message) VALUES (?, ?, ?, ?)")
-                    .bind(awaited.tenant)
-                    .bind(awaited.app)
-                    .bind(awaited.vendor.as_deref())
-                    .bind(awaited.message.as_ref().map(|id| id.as_bytes().as_slice()))
+                let message = awaited.message.as_ref().map(|id| id.as_bytes().as_slice());
+                sql::execute(
+                    db,
+                    "INSERT INTO awaited (tenant, app, vendor, message) VALUES (?, ?, ?, ?)",
+                    params![awaited.tenant, awaited.app, awaited.vendor, message],
+                )
+                .map_err(fail)?;
             }
-            _ => continue,
-        };
-        query.execute(&mut *db).await.map_err(failed("recall"))?;
+            _ => {}
+        }
     }
     Ok(())
 }
 
 /// The ends of the streams, and how far inboxes are consumed.
-async fn ends(db: &mut SqliteConnection, facts: &Facts<'_>, plan: &Plan<'_>) -> Result<()> {
+fn ends(db: &Connection, facts: &Facts<'_>, plan: &Plan<'_>) -> Result<()> {
     for tail in facts.streams.iter().filter(|tail| tail.moved) {
-        sqlx::query("UPDATE streams SET tail = ?, received_max = ? WHERE id = ?")
-            .bind(signed(tail.end.tail))
-            .bind(tail.end.received_max)
-            .bind(tail.end.id)
-            .execute(&mut *db)
-            .await
-            .map_err(failed("append"))?;
+        sql::execute(
+            db,
+            "UPDATE streams SET tail = ?, received_max = ? WHERE id = ?",
+            params![signed(tail.end.tail), tail.end.received_max, tail.end.id],
+        )
+        .map_err(failed(OP))?;
     }
     for (inbox, offset) in &plan.consumed {
-        sqlx::query(
+        sql::execute(
+            db,
             "INSERT INTO inboxes (inbox, consumed) VALUES (?, ?)
              ON CONFLICT DO UPDATE SET consumed = max(consumed, excluded.consumed)",
+            params![inbox, signed(*offset)],
         )
-        .bind(*inbox)
-        .bind(signed(*offset))
-        .execute(&mut *db)
-        .await
-        .map_err(failed("append"))?;
+        .map_err(failed(OP))?;
     }
     Ok(())
+}
+
+/// Notes the greatest keys journalled. What comes together nearly always is of one group, and in order.
+fn greatest(memory: &mut Memory, facts: &Facts<'_>, rows: &[Row<'_>]) {
+    let mut rest = rows;
+    while let Some(first) = rest.first() {
+        let group_of = |row: &Row<'_>| {
+            let item = &facts.items[row.item];
+            (item.tenant, item.app, item.draft.key.class.code())
+        };
+        let group = group_of(first);
+        let (part, left) = rest.split_at(rest.iter().take_while(|row| group_of(row) == group).count());
+        rest = left;
+        let key = part.iter().map(|row| facts.items[row.item].draft.key.id.as_str()).max().unwrap_or_default();
+        if memory.newest.get(&group).is_some_and(|known| known.as_str() < key) {
+            memory.newest.insert(group, key.to_owned());
+        }
+    }
 }
 
 fn remember(memory: &mut Memory, facts: Facts<'_>) {
     memory.next_conversation = facts.next_conversation;
     memory.next_send = facts.next_send;
     memory.next_leg = facts.next_leg;
-    let mut newest: HashMap<(i64, i64, u8), &str> = HashMap::new();
-    for ((tenant, app, class, key), at) in &facts.keys {
-        if facts.known[*at].is_some_and(|known| known.row.is_some()) {
-            let newest = newest.entry((*tenant, *app, *class)).or_default();
-            *newest = (*newest).max(*key);
-        }
-    }
-    for (group, key) in newest {
-        if memory.newest.get(&group).is_some_and(|known| known.as_str() < key) {
-            memory.newest.insert(group, key.to_owned());
-        }
-    }
     for tail in facts.streams {
         memory.streams.insert(tail.tenant, tail.end);
     }

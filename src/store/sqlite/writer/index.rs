@@ -7,22 +7,20 @@
 
 use std::collections::HashMap;
 
-use futures::TryStreamExt as _;
-use sqlx::{Row as _, SqliteConnection};
+use rusqlite::{Connection, params};
 use switchboard_contract::Result;
 
 use super::memory::STREAM_SHIFT;
+use super::sql::{self, List};
 use crate::store::sqlite::behind::{Named, Shared, Spot, Stand};
 use crate::store::sqlite::error::failed;
-use crate::store::sqlite::sql::{Bulk, Values};
 
 // A sweep that a crash interrupted wrote some of its rows already.
-static THREADS: Bulk =
-    Bulk::new("INSERT OR IGNORE INTO threads (tenant, conversation, sequence, place) VALUES ", "(?,?,?,?)", "");
-static HISTORIES: Bulk = Bulk::new(
+static THREADS: List =
+    List::new("INSERT OR IGNORE INTO threads (tenant, conversation, sequence, place) VALUES ", "(?,?,?,?)");
+static HISTORIES: List = List::new(
     "INSERT OR IGNORE INTO histories (tenant, conversation, sent_at, sort_key, message, place) VALUES ",
     "(?,?,?,?,?,?)",
-    "",
 );
 
 /// Events that are swept in one transaction, at most, for each that is appended: a file that was opened with too many
@@ -53,25 +51,22 @@ struct Sweep {
 
 impl Index {
     /// Reads what the indexes lack from the journal.
-    pub(super) async fn load(db: &mut SqliteConnection, behind: Shared, limit: usize) -> sqlx::Result<Self> {
+    pub(super) fn load(db: &Connection, behind: Shared, limit: usize) -> rusqlite::Result<Self> {
         let mut ends = HashMap::new();
-        {
-            let mut rows = sqlx::query(
-                "SELECT j.tenant, j.conversation, j.sequence, j.place, j.sent_at, j.sort_key,
-                        CASE WHEN length(j.json) > 0 THEN j.message END
-                 FROM streams s CROSS JOIN journal j ON j.place > (s.id << 40) + s.indexed AND j.place < (s.id + 1) << 40
-                 WHERE j.conversation IS NOT NULL",
-            )
-            .fetch(db);
-            while let Some(row) = rows.try_next().await? {
-                let (place, message): (i64, Option<&[u8]>) = (row.try_get(3)?, row.try_get(6)?);
-                let sort_key: &str = row.try_get(5)?;
-                let named = |message| Named { sort_key: sort_key.into(), message };
-                let message = message.and_then(|message| message.try_into().ok()).map(named);
-                let stand = Stand { place, sent_at: row.try_get(4)?, message };
-                ends.insert(place >> STREAM_SHIFT, place);
-                behind.write().insert((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?), stand);
-            }
+        let mut missing = db.prepare(
+            "SELECT j.tenant, j.conversation, j.sequence, j.place, j.sent_at, j.sort_key,
+                    CASE WHEN length(j.json) > 0 THEN j.message END
+             FROM streams s CROSS JOIN journal j ON j.place > (s.id << 40) + s.indexed AND j.place < (s.id + 1) << 40
+             WHERE j.conversation IS NOT NULL",
+        )?;
+        let mut rows = missing.query(())?;
+        while let Some(row) = rows.next()? {
+            let (place, sort_key): (i64, String) = (row.get(3)?, row.get(5)?);
+            let message: Option<[u8; 16]> = row.get(6)?;
+            let message = message.map(|message| Named { sort_key: sort_key.into(), message });
+            let stand = Stand { place, sent_at: row.get(4)?, message };
+            ends.insert(place >> STREAM_SHIFT, place);
+            behind.write().insert((row.get(0)?, row.get(1)?, row.get(2)?), stand);
         }
         let (fresh, swept, gone) = (Vec::new(), Vec::new(), Vec::new());
         Ok(Self { behind, limit: limit.max(1), ends, sweep: Sweep::default(), fresh, swept, finished: false, gone })
@@ -103,54 +98,48 @@ impl Index {
     }
 
     /// Writes this transaction's share to the indexes.
-    pub(super) async fn write(&mut self, db: &mut SqliteConnection) -> Result<()> {
-        let taken: Vec<(Spot, Stand)> = {
-            let behind = self.behind.read();
-            let share = (behind.len() + self.fresh.len()).saturating_sub(self.limit).min(self.fresh.len() * PACE);
-            if share == 0 {
-                return Ok(());
-            }
-            if self.sweep.cursor.is_none() {
-                self.sweep.ends.clone_from(&self.ends);
-            }
-            let mut left = behind.after(self.sweep.cursor);
-            let taken = left.by_ref().take(share).map(|(spot, stand)| (*spot, stand.clone())).collect();
-            self.finished = left.next().is_none();
-            taken
-        };
-        threads(db, &taken).await?;
-        histories(db, &taken).await?;
-        self.swept = taken.into_iter().map(|(spot, _)| spot).collect();
-        if self.finished {
-            self.ended(db).await?;
+    pub(super) fn write(&mut self, db: &Connection) -> Result<()> {
+        let share = (self.behind.read().len() + self.fresh.len()).saturating_sub(self.limit);
+        let share = share.min(self.fresh.len() * PACE);
+        if share == 0 {
+            return Ok(());
         }
+        (self.swept, self.finished) = self.next(db, self.sweep.cursor, share)?;
         Ok(())
     }
 
     /// Writes up to `most` of what waits, for somebody who needs all of it in the indexes: whether a sweep ended with it,
     /// and how many are left. A failure leaves everything as it was.
-    pub(super) async fn sweep(&mut self, db: &mut SqliteConnection, most: usize) -> Result<(bool, usize)> {
-        if self.finished {
-            return Ok((true, self.waiting()));
-        }
-        let (taken, finished): (Vec<(Spot, Stand)>, bool) = {
-            let behind = self.behind.read();
+    pub(super) fn sweep(&mut self, db: &Connection, most: usize) -> Result<(bool, usize)> {
+        if !self.finished {
             let cursor = self.swept.last().copied().or(self.sweep.cursor);
-            if cursor.is_none() {
-                self.sweep.ends.clone_from(&self.ends);
-            }
-            let mut left = behind.after(cursor);
-            let taken = left.by_ref().take(most).map(|(spot, stand)| (*spot, stand.clone())).collect();
-            (taken, left.next().is_none())
-        };
-        threads(db, &taken).await?;
-        histories(db, &taken).await?;
-        if finished {
-            self.ended(db).await?;
+            let (swept, finished) = self.next(db, cursor, most)?;
+            self.swept.extend(swept);
+            self.finished = finished;
         }
-        self.swept.extend(taken.into_iter().map(|(spot, _)| spot));
-        self.finished = finished;
-        Ok((finished, self.waiting()))
+        Ok((self.finished, self.waiting()))
+    }
+
+    /// Writes the next `most` events behind `cursor`: which they were, and whether they were the last.
+    fn next(&mut self, db: &Connection, cursor: Option<Spot>, most: usize) -> Result<(Vec<Spot>, bool)> {
+        if cursor.is_none() {
+            self.sweep.ends.clone_from(&self.ends);
+        }
+        let (spots, finished);
+        {
+            // Nobody else ever waits to write here, so holding it while the database works holds nobody up.
+            let behind = self.behind.read();
+            let mut left = behind.after(cursor);
+            let taken: Vec<(Spot, &Stand)> = left.by_ref().take(most).collect();
+            finished = left.next().is_none();
+            threads(db, &taken)?;
+            histories(db, &taken)?;
+            spots = taken.into_iter().map(|(spot, _)| spot).collect();
+        }
+        if finished {
+            self.ended(db)?;
+        }
+        Ok((spots, finished))
     }
 
     fn waiting(&self) -> usize {
@@ -158,14 +147,14 @@ impl Index {
     }
 
     /// The mark of each stream moves to where it ended when the sweep began.
-    async fn ended(&self, db: &mut SqliteConnection) -> Result<()> {
+    fn ended(&self, db: &Connection) -> Result<()> {
         for (stream, end) in &self.sweep.ends {
-            sqlx::query("UPDATE streams SET indexed = ? WHERE id = ?")
-                .bind(end & ((1 << STREAM_SHIFT) - 1))
-                .bind(stream)
-                .execute(&mut *db)
-                .await
-                .map_err(failed("index"))?;
+            sql::execute(
+                db,
+                "UPDATE streams SET indexed = ? WHERE id = ?",
+                params![end & ((1 << STREAM_SHIFT) - 1), stream],
+            )
+            .map_err(failed("index"))?;
         }
         Ok(())
     }
@@ -201,40 +190,23 @@ impl Index {
     }
 }
 
-async fn threads(db: &mut SqliteConnection, taken: &[(Spot, Stand)]) -> Result<()> {
-    let mut rest = taken;
-    while !rest.is_empty() {
-        let (part, left) = rest.split_at(THREADS.fit(rest.len()));
-        rest = left;
-        let mut values = Values::with_capacity(part.len() * 4);
-        for ((tenant, conversation, sequence), stand) in part {
-            values.push(*tenant);
-            values.push(*conversation);
-            values.push(*sequence);
-            values.push(stand.place);
-        }
-        super::flush::run(db, &THREADS, part.len(), values).await?;
-    }
-    Ok(())
+fn threads(db: &Connection, taken: &[(Spot, &Stand)]) -> Result<()> {
+    THREADS.run(db, "index", taken, |values, ((tenant, conversation, sequence), stand)| {
+        [tenant, conversation, sequence, &stand.place].into_iter().for_each(|value| values.push(value));
+        Ok(())
+    })
 }
 
-async fn histories(db: &mut SqliteConnection, taken: &[(Spot, Stand)]) -> Result<()> {
-    let messages = taken.iter().filter_map(|(spot, stand)| Some((spot, stand, stand.message.as_ref()?)));
+fn histories(db: &Connection, taken: &[(Spot, &Stand)]) -> Result<()> {
+    let messages = taken.iter().filter_map(|(spot, stand)| Some((spot, *stand, stand.message.as_ref()?)));
     let messages: Vec<_> = messages.collect();
-    let mut rest = messages.as_slice();
-    while !rest.is_empty() {
-        let (part, left) = rest.split_at(HISTORIES.fit(rest.len()));
-        rest = left;
-        let mut values = Values::with_capacity(part.len() * 6);
-        for ((tenant, conversation, _), stand, named) in part {
-            values.push(*tenant);
-            values.push(*conversation);
-            values.push(stand.sent_at);
-            values.push(named.sort_key.as_ref());
-            values.push(named.message.as_slice());
-            values.push(stand.place);
-        }
-        super::flush::run(db, &HISTORIES, part.len(), values).await?;
-    }
-    Ok(())
+    HISTORIES.run(db, "index", &messages, |values, ((tenant, conversation, _), stand, named)| {
+        values.push(tenant);
+        values.push(conversation);
+        values.push(stand.sent_at);
+        values.push(&named.sort_key);
+        values.push(named.message);
+        values.push(stand.place);
+        Ok(())
+    })
 }

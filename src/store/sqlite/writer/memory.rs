@@ -1,11 +1,12 @@
 //! What the writer keeps at hand between transactions: numbers of names, ends of streams and of conversations.
 //! Bounded; whatever is missing is read from the database, which alone is the truth.
 
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 use switchboard_contract::{App, ConversationId, Result, Shard, SubscriberName, TenantId};
 
 use super::errands::Job;
 use super::index::Index;
+use super::sql;
 use super::timelines::GateNames;
 use crate::store::sqlite::SqliteOptions;
 use crate::store::sqlite::behind::Shared;
@@ -56,14 +57,14 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(super) async fn load(db: &mut SqliteConnection, options: &SqliteOptions, behind: Shared) -> sqlx::Result<Self> {
-        let (next_conversation, next_send, next_leg, awaits) = sqlx::query_as(
+    pub(super) fn load(db: &Connection, options: &SqliteOptions, behind: Shared) -> rusqlite::Result<Self> {
+        let (next_conversation, next_send, next_leg, awaits) = sql::one(
+            db,
             "SELECT (SELECT coalesce(max(id), 0) + 1 FROM conversations), (SELECT coalesce(max(id), 0) + 1 FROM sends),
                     (SELECT coalesce(max(id), 0) + 1 FROM legs), EXISTS (SELECT 1 FROM awaited)",
-        )
-        .fetch_one(&mut *db)
-        .await?;
-        let index = Index::load(db, behind, options.index_behind).await?;
+            (),
+        )?;
+        let index = Index::load(db, behind, options.index_behind)?;
         Ok(Self {
             tenants: Recent::new(4096),
             apps: Recent::new(4096),
@@ -98,49 +99,44 @@ impl Memory {
         self.gates.forget();
     }
 
-    pub(super) async fn tenant(&mut self, db: &mut SqliteConnection, tenant: &TenantId) -> Result<i64> {
+    pub(super) fn tenant(&mut self, db: &Connection, tenant: &TenantId) -> Result<i64> {
         if let Some(id) = self.tenants.get(tenant) {
             return Ok(id);
         }
-        let id = sqlx::query_scalar(
+        let id = sql::scalar(
+            db,
             "INSERT INTO tenants (name) VALUES (?) ON CONFLICT DO UPDATE SET name = excluded.name RETURNING id",
+            params![tenant.as_str()],
         )
-        .bind(tenant.as_str())
-        .fetch_one(db)
-        .await
         .map_err(failed("tenant"))?;
         self.tenants.insert(tenant.clone(), id);
         Ok(id)
     }
 
-    pub(super) async fn app(&mut self, db: &mut SqliteConnection, app: &App) -> Result<i64> {
+    pub(super) fn app(&mut self, db: &Connection, app: &App) -> Result<i64> {
         if let Some(id) = self.apps.get(app) {
             return Ok(id);
         }
-        let id = sqlx::query_scalar(
+        let id = sql::scalar(
+            db,
             "INSERT INTO apps (kind, key) VALUES (?, ?) ON CONFLICT DO UPDATE SET key = excluded.key RETURNING id",
+            params![app.kind.as_str(), app.key.as_str()],
         )
-        .bind(app.kind.as_str())
-        .bind(app.key.as_str())
-        .fetch_one(db)
-        .await
         .map_err(failed("app"))?;
         self.apps.insert(app.clone(), id);
         Ok(id)
     }
 
-    pub(super) async fn stream(&mut self, db: &mut SqliteConnection, tenant: i64) -> Result<Stream> {
+    pub(super) fn stream(&mut self, db: &Connection, tenant: i64) -> Result<Stream> {
         if let Some(stream) = self.streams.get(&tenant) {
             return Ok(stream);
         }
-        let (id, tail, received_max) = sqlx::query_as::<_, (i64, i64, i64)>(
+        let (id, tail, received_max): (i64, i64, i64) = sql::one(
+            db,
             "INSERT INTO streams (tenant, shard, tail, trimmed, received_max) VALUES (?, ?, 0, 0, 0)
              ON CONFLICT DO UPDATE SET tail = tail RETURNING id, tail, received_max",
+            params![tenant, SHARD.0],
         )
-        .bind(tenant)
-        .bind(SHARD.0)
-        .fetch_one(db)
-        .await
         .map_err(failed("stream"))?;
         let stream = Stream { id, tail: tail.cast_unsigned(), received_max };
         self.streams.insert(tenant, stream);
@@ -148,16 +144,16 @@ impl Memory {
     }
 
     /// Runs a small write so that its failure leaves no trace.
-    pub(super) async fn errand(&mut self, db: &mut SqliteConnection, job: &mut dyn Job) -> Result<()> {
+    pub(super) fn errand(&mut self, db: &Connection, job: &mut dyn Job) -> Result<()> {
         let savepoint = failed("savepoint");
-        sqlx::query("SAVEPOINT errand").execute(&mut *db).await.map_err(&savepoint)?;
+        sql::execute(db, "SAVEPOINT errand", ()).map_err(&savepoint)?;
         let dropped = self.index.dropped();
-        if !job.run(db, self).await? {
+        if !job.run(db, self)? {
             self.forget();
             self.index.keep(dropped);
-            sqlx::query("ROLLBACK TO errand").execute(&mut *db).await.map_err(&savepoint)?;
+            sql::execute(db, "ROLLBACK TO errand", ()).map_err(&savepoint)?;
         }
-        sqlx::query("RELEASE errand").execute(db).await.map_err(&savepoint)?;
+        sql::execute(db, "RELEASE errand", ()).map_err(&savepoint)?;
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The one task that writes.
+//! The one thread that writes.
 //!
 //! It drains its queue into one transaction: events and sends are planned together and written in lists, small writes
 //! follow one by one behind a savepoint each. Nobody is answered before the commit, and listeners hear of it only
@@ -20,6 +20,7 @@ mod plan;
 mod ranges;
 mod receipts;
 mod setbacks;
+mod sql;
 mod subscribers;
 mod tables;
 mod timelines;
@@ -27,11 +28,12 @@ mod trim;
 mod windows;
 
 use std::collections::VecDeque;
+use std::thread;
 use std::time::Instant;
 
-use sqlx::{Connection as _, SqliteConnection};
+use rusqlite::Connection;
 use switchboard_contract::storage::{Commit, Committed, Enqueued, Entry, NewSend};
-use switchboard_contract::{Error, Result, Retry, Shard, TenantId};
+use switchboard_contract::{Error, ErrorKind, Result, Retry, Shard, TenantId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::behind::Shared;
@@ -59,6 +61,9 @@ pub(super) use windows::{PutWindow, SetAlive};
 
 /// Where a caller hears what came of its call.
 pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// Tells when the writer has written everything, closed the file and let go of it.
+pub(super) type Ended = oneshot::Receiver<()>;
 
 /// A call that waits for the writer.
 pub(super) enum Command {
@@ -112,7 +117,7 @@ pub(super) struct News {
 }
 
 pub(super) struct Writer {
-    connection: SqliteConnection,
+    db: Connection,
     memory: Memory,
     listeners: Listeners,
     max_batch: usize,
@@ -121,21 +126,43 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) async fn new(
-        mut connection: SqliteConnection,
+    /// A writer in a thread of its own: SQLite works in whoever calls it, and a transaction is many calls. It writes until
+    /// nobody can send any more and everything sent is written.
+    pub(super) async fn start(
         lock: Lock,
         options: &SqliteOptions,
         listeners: Listeners,
         behind: Shared,
-    ) -> Result<Self> {
-        let memory = Memory::load(&mut connection, options, behind).await.map_err(failed("open"))?;
-        Ok(Self { connection, memory, listeners, max_batch: options.max_batch.max(1), lock })
+        commands: mpsc::Receiver<Command>,
+    ) -> Result<Ended> {
+        let (opened, ready) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let options = options.clone();
+        let run = move || {
+            let writer = options.open().and_then(|db| {
+                let memory = Memory::load(&db, &options, behind)?;
+                Ok(Self { db, memory, listeners, max_batch: options.max_batch.max(1), lock })
+            });
+            match writer {
+                Ok(writer) => {
+                    // Whoever opens the store may have gone meanwhile; then nobody sends anything either.
+                    let _ = opened.send(Ok(()));
+                    writer.run(commands);
+                }
+                Err(error) => drop(opened.send(Err(error))),
+            }
+            let _ = end.send(());
+        };
+        let fail = |error| Error::new(ErrorKind::Internal, "no thread is left for the store").with_source(error);
+        thread::Builder::new().name("store".into()).spawn(run).map_err(fail)?;
+        let gone = |_| Error::new(ErrorKind::Internal, "the store's thread ended early");
+        ready.await.map_err(gone)?.map_err(failed("open"))?;
+        Ok(ended)
     }
 
-    /// Writes until nobody can send any more and everything sent is written.
-    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut batch = Vec::new();
-        while let Some(first) = commands.recv().await {
+        while let Some(first) = commands.blocking_recv() {
             let mut weight = first.weight();
             batch.push(first);
             while weight < self.max_batch
@@ -145,19 +172,19 @@ impl Writer {
                 batch.push(next);
             }
             let begun = Instant::now();
-            self.write(std::mem::take(&mut batch)).await;
+            self.write(std::mem::take(&mut batch));
             metrics::histogram!("switchboard_store_transaction_seconds").record(begun.elapsed().as_secs_f64());
             metrics::histogram!("switchboard_store_transaction_rows").record(weight as f64);
         }
-        if let Err(error) = self.connection.close().await {
+        if let Err((_, error)) = self.db.close() {
             tracing::warn!(%error, "the database was not closed properly");
         }
         drop(self.lock);
     }
 
-    async fn write(&mut self, mut batch: Vec<Command>) {
+    fn write(&mut self, mut batch: Vec<Command>) {
         let alone = batch.len() == 1;
-        let error = match self.transact(&mut batch).await {
+        let error = match self.transact(&mut batch) {
             Ok((answers, news)) => return self.answer(batch, answers, &news),
             Err(error) => error,
         };
@@ -169,24 +196,20 @@ impl Writer {
         }
         tracing::warn!(%error, calls = batch.len(), "a shared transaction failed; each call is tried alone");
         for command in batch {
-            Box::pin(self.write(vec![command])).await;
+            self.write(vec![command]);
         }
     }
 
     /// One transaction, all of it or nothing.
-    async fn transact(&mut self, batch: &mut [Command]) -> Result<(VecDeque<Answer>, Vec<News>)> {
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut self.connection).await.map_err(failed("begin"))?;
-        let outcome = self.fill(batch).await;
-        let outcome = match outcome {
-            Ok(outcome) => {
-                let commit = sqlx::query("COMMIT").execute(&mut self.connection).await;
-                commit.map(|_| outcome).map_err(failed("commit"))
-            }
-            Err(error) => Err(error),
-        };
+    fn transact(&mut self, batch: &mut [Command]) -> Result<(VecDeque<Answer>, Vec<News>)> {
+        sql::execute(&self.db, "BEGIN IMMEDIATE", ()).map_err(failed("begin"))?;
+        let outcome = self.fill(batch).and_then(|outcome| {
+            sql::execute(&self.db, "COMMIT", ()).map_err(failed("commit"))?;
+            Ok(outcome)
+        });
         if outcome.is_err() {
             // SQLite may have rolled back already; then there is nothing left to undo.
-            let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+            let _ = sql::execute(&self.db, "ROLLBACK", ());
             self.memory.forget();
             self.memory.awaits_more = false;
             self.memory.index.forget();
@@ -194,28 +217,28 @@ impl Writer {
         outcome
     }
 
-    async fn fill(&mut self, batch: &mut [Command]) -> Result<(VecDeque<Answer>, Vec<News>)> {
+    fn fill(&mut self, batch: &mut [Command]) -> Result<(VecDeque<Answer>, Vec<News>)> {
         let (mut answers, mut news) = (VecDeque::new(), Vec::new());
         if batch.iter().any(|command| !matches!(command, Command::Errand(_))) {
-            let mut facts = Facts::load(&mut self.connection, &mut self.memory, batch).await?;
+            let mut facts = Facts::load(&self.db, &mut self.memory, batch)?;
             let plan;
             (plan, answers) = plan::plan(&mut facts, batch);
-            news = flush::flush(&mut self.connection, &mut self.memory, facts, plan).await?;
-            self.note_receipts(batch, &answers).await?;
+            news = flush::flush(&self.db, &mut self.memory, facts, plan)?;
+            self.note_receipts(batch, &answers)?;
         }
         for command in batch {
             if let Command::Errand(job) = command {
-                self.memory.errand(&mut self.connection, job.as_mut()).await?;
+                self.memory.errand(&self.db, job.as_mut())?;
             }
         }
         Ok((answers, news))
     }
 
-    async fn note_receipts(&mut self, batch: &[Command], answers: &VecDeque<Answer>) -> Result<()> {
+    fn note_receipts(&mut self, batch: &[Command], answers: &VecDeque<Answer>) -> Result<()> {
         let written = batch.iter().filter(|command| !matches!(command, Command::Errand(_))).zip(answers);
         for (command, answer) in written {
             if let (Command::Commit(commit, _), Answer::Committed(Ok(_))) = (command, answer) {
-                receipts::note(&mut self.connection, &mut self.memory, &commit.early).await?;
+                receipts::note(&self.db, &mut self.memory, &commit.early)?;
             }
         }
         Ok(())

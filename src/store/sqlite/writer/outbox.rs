@@ -1,41 +1,27 @@
 //! Writing sends, their legs and the legs' steps.
 
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 use switchboard_contract::storage::FailedAttempts;
 use switchboard_contract::{Error, ErrorKind, Result, SendState};
 
 use super::plan::Plan;
 use crate::store::sqlite::error::failed;
-use crate::store::sqlite::sql::{Bulk, Values};
 
-static SENDS: Bulk = Bulk::new(
-    "INSERT INTO sends (id, tenant, send, client_id, digest, payload, created_at, expires_at) VALUES ",
-    "(?,?,?,?,?,?,?,?)",
-    "",
-);
-static LEGS: Bulk = Bulk::new(
-    "INSERT INTO legs (id, tenant, send, message, conversation, recipient, app, state, attempts, next_attempt_at) VALUES ",
-    "(?,?,?,?,?,?,?,?,0,?)",
-    "",
-);
-static STEPS: Bulk = Bulk::new(
-    "WITH step (id, state, attempts, next_attempt_at, dispatched_at, reason, vendor, history) AS (VALUES ",
-    "(?,?,?,?,?,?,?,?)",
-    ") UPDATE legs SET state = step.state, attempts = step.attempts, next_attempt_at = step.next_attempt_at,
-       dispatched_at = step.dispatched_at, reason = step.reason, vendor = coalesce(step.vendor, legs.vendor),
-       history = coalesce(step.history, legs.history)
-     FROM step WHERE legs.id = step.id",
-);
+const SEND: &str = "
+    INSERT INTO sends (id, tenant, send, client_id, digest, payload, created_at, expires_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+const LEG: &str = "
+    INSERT INTO legs (id, tenant, send, message, conversation, recipient, app, state, attempts, next_attempt_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)";
+const STEP: &str = "
+    UPDATE legs SET state = ?2, attempts = ?3, next_attempt_at = ?4, dispatched_at = ?5, reason = ?6,
+                    vendor = coalesce(?7, vendor), history = coalesce(?8, history)
+    WHERE id = ?1";
 
-pub(super) async fn write(db: &mut SqliteConnection, plan: &Plan<'_>) -> Result<()> {
-    sends(db, plan).await?;
-    legs(db, plan).await?;
-    steps(db, plan).await
-}
-
-async fn run(db: &mut SqliteConnection, bulk: &'static Bulk, rows: usize, values: Values) -> Result<()> {
-    let values = values.done().map_err(failed("outbox"))?;
-    sqlx::query_with(bulk.text(rows), values).execute(db).await.map(drop).map_err(failed("outbox"))
+pub(super) fn write(db: &Connection, plan: &Plan<'_>) -> Result<()> {
+    sends(db, plan)?;
+    legs(db, plan)?;
+    steps(db, plan)
 }
 
 fn encoded(history: &FailedAttempts) -> Result<String> {
@@ -43,72 +29,62 @@ fn encoded(history: &FailedAttempts) -> Result<String> {
         .map_err(|error| Error::new(ErrorKind::Internal, "attempts could not be encoded").with_source(error))
 }
 
-async fn sends(db: &mut SqliteConnection, plan: &Plan<'_>) -> Result<()> {
-    let mut rest = plan.sends.as_slice();
-    while !rest.is_empty() {
-        let (part, left) = rest.split_at(SENDS.fit(rest.len()));
-        rest = left;
-        let mut values = Values::with_capacity(part.len() * 8);
-        for accepted in part {
-            let send = accepted.send;
-            let payload = serde_json::to_vec(&send.payload)
-                .map_err(|error| Error::new(ErrorKind::Internal, "a send could not be encoded").with_source(error))?;
-            values.push(accepted.id);
-            values.push(accepted.tenant);
-            values.push(send.id.as_bytes().as_slice());
-            values.push(send.client_message_id.as_ref().map(|id| id.as_str()));
-            values.push(send.digest.as_slice());
-            values.push(payload);
-            values.push(send.created_at.0);
-            values.push(send.expires_at.map(|at| at.0));
-        }
-        run(db, &SENDS, part.len(), values).await?;
+fn sends(db: &Connection, plan: &Plan<'_>) -> Result<()> {
+    let mut insert = db.prepare_cached(SEND).map_err(failed("outbox"))?;
+    for accepted in &plan.sends {
+        let send = accepted.send;
+        let payload = serde_json::to_vec(&send.payload)
+            .map_err(|error| Error::new(ErrorKind::Internal, "a send could not be encoded").with_source(error))?;
+        let written = insert.execute(params![
+            accepted.id,
+            accepted.tenant,
+            send.id.as_bytes(),
+            send.client_message_id.as_ref().map(|id| id.as_str()),
+            send.digest,
+            payload,
+            send.created_at.0,
+            send.expires_at.map(|at| at.0),
+        ]);
+        written.map_err(failed("outbox"))?;
     }
     Ok(())
 }
 
-async fn legs(db: &mut SqliteConnection, plan: &Plan<'_>) -> Result<()> {
-    let mut rest = plan.legs.as_slice();
-    while !rest.is_empty() {
-        let (part, left) = rest.split_at(LEGS.fit(rest.len()));
-        rest = left;
-        let mut values = Values::with_capacity(part.len() * 9);
-        for (id, send, leg) in part {
-            let accepted = &plan.sends[*send];
-            values.push(*id);
-            values.push(accepted.tenant);
-            values.push(accepted.id);
-            values.push(leg.message_id.as_bytes().as_slice());
-            values.push(leg.conversation.as_str());
-            values.push(leg.recipient.as_ref().map(|user| user.as_str()));
-            values.push(accepted.app);
-            values.push(SendState::Queued.code());
-            values.push(accepted.send.created_at.0);
-        }
-        run(db, &LEGS, part.len(), values).await?;
+fn legs(db: &Connection, plan: &Plan<'_>) -> Result<()> {
+    let mut insert = db.prepare_cached(LEG).map_err(failed("outbox"))?;
+    for (id, send, leg) in &plan.legs {
+        let accepted = &plan.sends[*send];
+        let written = insert.execute(params![
+            id,
+            accepted.tenant,
+            accepted.id,
+            leg.message_id.as_bytes(),
+            leg.conversation.as_str(),
+            leg.recipient.as_ref().map(|user| user.as_str()),
+            accepted.app,
+            SendState::Queued.code(),
+            accepted.send.created_at.0,
+        ]);
+        written.map_err(failed("outbox"))?;
     }
     Ok(())
 }
 
-async fn steps(db: &mut SqliteConnection, plan: &Plan<'_>) -> Result<()> {
-    let all: Vec<_> = plan.steps.iter().collect();
-    let mut rest = all.as_slice();
-    while !rest.is_empty() {
-        let (part, left) = rest.split_at(STEPS.fit(rest.len()));
-        rest = left;
-        let mut values = Values::with_capacity(part.len() * 8);
-        for (id, step) in part {
-            let change = step.change;
-            values.push(**id);
-            values.push(change.to.code());
-            values.push(change.attempts);
-            values.push(change.next_attempt_at.0);
-            values.push(change.dispatched_at.map(|at| at.0));
-            values.push(change.reason.as_deref());
-            values.push(step.vendor);
-            values.push(step.history.map(encoded).transpose()?);
-        }
-        run(db, &STEPS, part.len(), values).await?;
+fn steps(db: &Connection, plan: &Plan<'_>) -> Result<()> {
+    let mut update = db.prepare_cached(STEP).map_err(failed("outbox"))?;
+    for (id, step) in &plan.steps {
+        let change = step.change;
+        let written = update.execute(params![
+            id,
+            change.to.code(),
+            change.attempts,
+            change.next_attempt_at.0,
+            change.dispatched_at.map(|at| at.0),
+            change.reason.as_deref(),
+            step.vendor,
+            step.history.map(encoded).transpose()?,
+        ]);
+        written.map_err(failed("outbox"))?;
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! Deciding what a batch writes, from the facts alone: no I/O, in the order of the calls.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use foldhash::HashMap;
 use switchboard_contract::storage::{
     Appended, ChangeOutcome, Commit, Committed, Enqueued, FailedAttempts, LegChange, LegGuard, NewLeg, NewSend,
     SetbackChange,

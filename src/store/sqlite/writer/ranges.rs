@@ -1,14 +1,14 @@
 //! The ledger of conversations.
 
-use async_trait::async_trait;
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 use switchboard_contract::storage::{CoveredRange, overlay};
 use switchboard_contract::{App, ConversationId, Result, TenantId};
 
 use super::errands::Errand;
 use super::memory::Memory;
+use super::sql;
 use crate::store::sqlite::error::failed;
-use crate::store::sqlite::read::range_of;
+use crate::store::sqlite::read::{RangeColumns, range};
 
 /// Lays a range over those that are known.
 pub(crate) struct PutRange {
@@ -18,43 +18,38 @@ pub(crate) struct PutRange {
     pub(crate) range: CoveredRange,
 }
 
-#[async_trait]
 impl Errand for PutRange {
     type Outcome = ();
 
-    async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<()> {
+    fn run(&mut self, db: &Connection, memory: &mut Memory) -> Result<()> {
         let fail = failed("put_range");
-        let (tenant, app) = (memory.tenant(db, &self.tenant).await?, memory.app(db, &self.app).await?);
+        let (tenant, app) = (memory.tenant(db, &self.tenant)?, memory.app(db, &self.app)?);
         // Neighbours that end where this one begins may become one with it.
-        let rows = sqlx::query(
+        let rows: Vec<RangeColumns> = sql::rows(
+            db,
             "DELETE FROM ranges WHERE tenant = ? AND app = ? AND conversation = ? AND since <= ? AND until >= ?
              RETURNING since, until, state, reason, checked_at",
+            params![tenant, app, self.conversation.as_str(), self.range.until.0, self.range.since.0],
         )
-        .bind(tenant)
-        .bind(app)
-        .bind(self.conversation.as_str())
-        .bind(self.range.until.0)
-        .bind(self.range.since.0)
-        .fetch_all(&mut *db)
-        .await
         .map_err(&fail)?;
-        let mut known = rows.iter().map(range_of).collect::<Result<Vec<_>>>()?;
+        let mut known = rows.into_iter().map(range).collect::<Result<Vec<_>>>()?;
         known.sort_unstable_by_key(|range| range.since);
         for range in overlay(known, self.range.clone()) {
-            sqlx::query(
+            sql::execute(
+                db,
                 "INSERT INTO ranges (tenant, app, conversation, since, until, state, reason, checked_at)
                  VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                params![
+                    tenant,
+                    app,
+                    self.conversation.as_str(),
+                    range.since.0,
+                    range.until.0,
+                    range.state.code(),
+                    range.reason,
+                    range.checked_at.0
+                ],
             )
-            .bind(tenant)
-            .bind(app)
-            .bind(self.conversation.as_str())
-            .bind(range.since.0)
-            .bind(range.until.0)
-            .bind(range.state.code())
-            .bind(range.reason)
-            .bind(range.checked_at.0)
-            .execute(&mut *db)
-            .await
             .map_err(&fail)?;
         }
         Ok(())

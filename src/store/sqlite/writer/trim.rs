@@ -1,11 +1,11 @@
 //! Retention: removing the oldest rows of a stream, a bounded number at a time.
 
-use async_trait::async_trait;
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 use switchboard_contract::{Result, TenantId};
 
 use super::errands::Errand;
 use super::memory::{Memory, STREAM_SHIFT};
+use super::sql;
 use crate::store::sqlite::error::failed;
 
 /// Rows that one transaction removes: small enough that appends behind it do not wait long.
@@ -65,20 +65,16 @@ pub(crate) struct Trim {
     pub(crate) until: u64,
 }
 
-#[async_trait]
 impl Errand for Trim {
     /// How many rows went, and whether there is more to remove.
     type Outcome = (u64, bool);
 
-    async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<(u64, bool)> {
+    fn run(&mut self, db: &Connection, memory: &mut Memory) -> Result<(u64, bool)> {
         let fail = failed("trim");
-        let tenant = memory.tenant(db, &self.tenant).await?;
-        let stream = memory.stream(db, tenant).await?;
-        let trimmed: i64 = sqlx::query_scalar("SELECT trimmed FROM streams WHERE id = ?")
-            .bind(stream.id)
-            .fetch_one(&mut *db)
-            .await
-            .map_err(&fail)?;
+        let tenant = memory.tenant(db, &self.tenant)?;
+        let stream = memory.stream(db, tenant)?;
+        let trimmed: i64 =
+            sql::scalar(db, "SELECT trimmed FROM streams WHERE id = ?", params![stream.id]).map_err(&fail)?;
         let (trimmed, until) = (trimmed.cast_unsigned(), self.until.min(stream.tail));
         if until <= trimmed {
             return Ok((0, false));
@@ -86,39 +82,26 @@ impl Errand for Trim {
         let step = until.min(trimmed + STEP);
         let place = |position: u64| (stream.id << STREAM_SHIFT) | position.cast_signed();
         // What the journal will no longer tell of these conversations.
-        sqlx::query(
+        sql::execute(
+            db,
             "UPDATE conversations SET last_sequence = gone.sequence, last_at = gone.sent_at
              FROM (SELECT conversation, max(sequence) AS sequence, sent_at FROM journal
                    WHERE place > ? AND place <= ? AND conversation IS NOT NULL GROUP BY conversation) AS gone
              WHERE conversations.id = gone.conversation",
+            params![place(trimmed), place(step)],
         )
-        .bind(place(trimmed))
-        .bind(place(step))
-        .execute(&mut *db)
-        .await
         .map_err(&fail)?;
         // An archive takes messages from here when they are old enough, and knows by their keys what comes again.
-        let keeps: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM archives WHERE tenant = ?)")
-            .bind(tenant)
-            .fetch_one(&mut *db)
-            .await
+        let keeps: bool = sql::scalar(db, "SELECT EXISTS (SELECT 1 FROM archives WHERE tenant = ?)", params![tenant])
             .map_err(&fail)?;
         let statements = if keeps { &PARTLY } else { &WHOLLY };
-        let spots: Vec<(i64, i64, i64)> = sqlx::query_as(statements.spots)
-            .bind(place(trimmed))
-            .bind(place(step))
-            .fetch_all(&mut *db)
-            .await
-            .map_err(&fail)?;
+        let spots: Vec<(i64, i64, i64)> =
+            sql::rows(db, statements.spots, params![place(trimmed), place(step)]).map_err(&fail)?;
         spots.into_iter().for_each(|spot| memory.index.drop(spot));
         for sql in statements.removals {
-            sqlx::query(sql).bind(place(trimmed)).bind(place(step)).execute(&mut *db).await.map_err(&fail)?;
+            sql::execute(db, sql, params![place(trimmed), place(step)]).map_err(&fail)?;
         }
-        sqlx::query("UPDATE streams SET trimmed = ? WHERE id = ?")
-            .bind(step.cast_signed())
-            .bind(stream.id)
-            .execute(db)
-            .await
+        sql::execute(db, "UPDATE streams SET trimmed = ? WHERE id = ?", params![step.cast_signed(), stream.id])
             .map_err(&fail)?;
         // Positions have no gaps.
         Ok((step - trimmed, step < until))

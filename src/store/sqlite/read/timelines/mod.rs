@@ -5,7 +5,7 @@ mod pages;
 use std::fmt;
 
 use async_trait::async_trait;
-use sqlx::Row as _;
+use sqlx::FromRow as _;
 use sqlx::sqlite::SqliteRow;
 use switchboard_contract::storage::{
     Account, ConversationMarks, DeviceCursor, Glimpse, Line, LineKind, MemberRole, NewLine, TimelineConversation,
@@ -20,7 +20,7 @@ use crate::store::sqlite::writer::{AppendLines, PutAccount, RaiseMarks, STREAM_S
 
 const OP: &str = "timelines";
 
-/// The columns that [`line_of`] reads.
+/// The columns that [`line`] reads.
 macro_rules! columns {
     () => {
         "l.place, l.sequence, l.kind, l.id, l.author, l.client, l.at, l.mark, l.recalled, l.payload, c.name, l.digest"
@@ -53,32 +53,49 @@ const BETWEEN: &str = lines!(
 const UNREAD: &str = "SELECT count(*) FROM gate_lines
      WHERE conversation = ? AND sequence > ? AND kind = 0 AND recalled = 0 AND author <> ?";
 
+/// What [`columns!`] are.
+pub(in crate::store::sqlite) type LineColumns = (
+    i64,
+    Option<i64>,
+    u8,
+    Vec<u8>,
+    String,
+    Option<String>,
+    i64,
+    Option<String>,
+    bool,
+    Vec<u8>,
+    Option<String>,
+    Option<i64>,
+);
+
 /// A line from a row of [`lines!`].
-pub(in crate::store::sqlite) fn line_of(row: &SqliteRow) -> Result<Line> {
-    let read = || -> sqlx::Result<Option<Line>> {
-        let (kind, id): (u8, Vec<u8>) = (row.try_get(2)?, row.try_get(3)?);
-        let (Some(kind), Ok(id)) = (LineKind::from_code(kind), <[u8; 16]>::try_from(id)) else { return Ok(None) };
-        let conversation: Option<String> = row.try_get(10)?;
-        let Ok(conversation) = conversation.map(|name| name.parse::<ConversationId>()).transpose() else {
-            return Ok(None);
-        };
-        let (author, payload): (String, Vec<u8>) = (row.try_get(4)?, row.try_get(9)?);
-        Ok(Some(Line {
-            position: position(row.try_get(0)?),
-            sequence: row.try_get::<Option<i64>, _>(1)?.map(|number| Sequence(number.cast_unsigned())),
-            conversation,
-            kind,
-            id: MessageId::from_bytes(id),
-            by: author.into(),
-            client_id: row.try_get(5)?,
-            at: Timestamp(row.try_get(6)?),
-            mark: row.try_get(7)?,
-            recalled: row.try_get(8)?,
-            payload: payload.into(),
-            digest: row.try_get::<Option<i64>, _>(11)?.map_or(0, i64::cast_unsigned),
-        }))
+fn line_of(row: &SqliteRow) -> Result<Line> {
+    line(LineColumns::from_row(row).map_err(failed(OP))?)
+}
+
+/// A line from its columns.
+pub(in crate::store::sqlite) fn line(columns: LineColumns) -> Result<Line> {
+    let (place, sequence, kind, id, author, client_id, at, mark, recalled, payload, conversation, digest) = columns;
+    let conversation = conversation.map(|name| name.parse::<ConversationId>()).transpose();
+    let (Some(kind), Ok(id), Ok(conversation)) = (LineKind::from_code(kind), <[u8; 16]>::try_from(id), conversation)
+    else {
+        return Err(damaged("line"));
     };
-    read().map_err(failed(OP))?.ok_or_else(|| damaged("line"))
+    Ok(Line {
+        position: position(place),
+        sequence: sequence.map(|number| Sequence(number.cast_unsigned())),
+        conversation,
+        kind,
+        id: MessageId::from_bytes(id),
+        by: author.into(),
+        client_id,
+        at: Timestamp(at),
+        mark,
+        recalled,
+        payload: payload.into(),
+        digest: digest.map_or(0, i64::cast_unsigned),
+    })
 }
 
 fn position(place: i64) -> Position {

@@ -1,36 +1,30 @@
-//! Lines of the self-hosted service, however many: looked up, numbered and written in lists.
+//! Lines of the self-hosted service, however many: looked up, numbered and written together.
 
 use std::collections::HashMap;
 
-use async_trait::async_trait;
-use sqlx::{Row as _, SqliteConnection};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use switchboard_contract::storage::{Line, LineChange, LineKind, NewLine, Spread, Written};
 use switchboard_contract::{ConversationId, Error, ErrorKind, Position, Result, Sequence, UserId};
 
 use super::names::Conversation;
 use super::{OP, marks};
 use crate::store::sqlite::error::failed;
-use crate::store::sqlite::read::{columns, line_of};
-use crate::store::sqlite::sql::{Bulk, Values};
+use crate::store::sqlite::read::{LineColumns, columns, line};
 use crate::store::sqlite::writer::errands::Errand;
 use crate::store::sqlite::writer::memory::{Memory, STREAM_SHIFT};
+use crate::store::sqlite::writer::sql::{self, List};
 
-static LINES: Bulk = Bulk::new(
+static LINES: List = List::new(
     "INSERT INTO gate_lines
          (place, gate, conversation, sequence, kind, id, author, client, at, mark, shared, payload, digest) VALUES ",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "",
+    "(?,?,?,?,?,?,?,?,?,?,?,?,?)",
 );
-static INBOXES: Bulk = Bulk::new("INSERT INTO gate_inboxes (user, place) VALUES ", "(?, ?)", "");
-static KEYS: Bulk = Bulk::new(
-    "WITH k (author, client) AS (VALUES ",
-    "(?, ?)",
-    concat!(
-        ") SELECT ",
-        columns!(),
-        " FROM k CROSS JOIN gate_lines l LEFT JOIN gate_conversations c ON c.id = l.conversation
-         WHERE l.gate = ? AND l.author = k.author AND l.client = k.client"
-    ),
+static INBOXES: List = List::new("INSERT INTO gate_inboxes (user, place) VALUES ", "(?,?)");
+const KEY: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM gate_lines l LEFT JOIN gate_conversations c ON c.id = l.conversation
+     WHERE l.gate = ? AND l.author = ? AND l.client = ?"
 );
 
 /// Writes lines.
@@ -39,20 +33,19 @@ pub(crate) struct AppendLines {
     pub(crate) lines: Vec<NewLine>,
 }
 
-#[async_trait]
 impl Errand for AppendLines {
     type Outcome = Vec<Written>;
 
-    async fn run(&mut self, db: &mut SqliteConnection, memory: &mut Memory) -> Result<Vec<Written>> {
+    fn run(&mut self, db: &Connection, memory: &mut Memory) -> Result<Vec<Written>> {
         let Self { gate, lines } = &*self;
-        let known = keys(db, *gate, lines).await?;
-        let users = memory.gates.users(db, *gate, lines.iter().flat_map(users_of)).await?;
+        let known = keys(db, *gate, lines)?;
+        let users = memory.gates.users(db, *gate, lines.iter().flat_map(users_of))?;
         let ids = lines.iter().filter_map(|line| line.conversation.as_ref());
-        let conversations = memory.gates.conversations(db, *gate, ids).await?;
-        let tail = memory.gates.tail(db, *gate).await?;
+        let conversations = memory.gates.conversations(db, *gate, ids)?;
+        let tail = memory.gates.tail(db, *gate)?;
         let mut scribe = Scribe { gate: *gate, tail, known, users, conversations, ..Scribe::default() };
         let written = lines.iter().map(|line| scribe.number(line)).collect();
-        scribe.write(db).await?;
+        scribe.write(db)?;
         for (name, conversation) in &scribe.conversations {
             memory.gates.keep(*gate, name, *conversation);
         }
@@ -76,24 +69,15 @@ fn users_of(line: &NewLine) -> impl Iterator<Item = &UserId> {
 }
 
 /// The lines that have these lines' keys already.
-async fn keys(db: &mut SqliteConnection, gate: i64, lines: &[NewLine]) -> Result<HashMap<(UserId, String), Line>> {
-    let keyed: Vec<(&str, &str)> =
-        lines.iter().filter_map(|line| Some((line.by.as_str(), line.client_id.as_deref()?))).collect();
+fn keys(db: &Connection, gate: i64, lines: &[NewLine]) -> Result<HashMap<(UserId, String), Line>> {
+    let mut find = db.prepare_cached(KEY).map_err(failed(OP))?;
     let mut known = HashMap::new();
-    for part in keyed.chunks(1024) {
-        let size = Bulk::padded(part.len());
-        let mut values = Values::with_capacity(size * 2 + 1);
-        for at in 0..size {
-            let (author, client) = part[at.min(part.len() - 1)];
-            values.push(author);
-            values.push(client);
-        }
-        values.push(gate);
-        let values = values.done().map_err(failed(OP))?;
-        for row in sqlx::query_with(KEYS.text(size), values).fetch_all(&mut *db).await.map_err(failed(OP))? {
-            let (author, client): (String, String) =
-                (row.try_get(4).map_err(failed(OP))?, row.try_get(5).map_err(failed(OP))?);
-            known.insert((UserId::from(author), client), line_of(&row)?);
+    for line in lines {
+        let Some(client) = &line.client_id else { continue };
+        let values = params![gate, line.by.as_str(), client];
+        let found = find.query_row(values, |row| LineColumns::try_from(row)).optional().map_err(failed(OP))?;
+        if let Some(found) = found {
+            known.insert((line.by.clone(), client.clone()), self::line(found)?);
         }
     }
     Ok(known)
@@ -171,88 +155,63 @@ impl<'a> Scribe<'a> {
         }
     }
 
-    async fn write(&mut self, db: &mut SqliteConnection) -> Result<()> {
-        self.write_lines(db).await?;
-        self.write_inboxes(db).await?;
+    fn write(&mut self, db: &Connection) -> Result<()> {
+        self.write_lines(db)?;
+        self.write_inboxes(db)?;
         for (conversation, user, position) in std::mem::take(&mut self.joined) {
-            sqlx::query(
+            sql::execute(
+                db,
                 "INSERT INTO gate_members (conversation, user, since) SELECT ?1, ?2, ?3
                  WHERE NOT EXISTS (SELECT 1 FROM gate_members WHERE conversation = ?1 AND user = ?2)",
+                params![conversation, user, position],
             )
-            .bind(conversation)
-            .bind(user)
-            .bind(position)
-            .execute(&mut *db)
-            .await
             .map_err(failed(OP))?;
         }
         for placed in std::mem::take(&mut self.placed) {
             for change in &placed.line.changes {
-                self.change(db, change, &placed).await?;
+                self.change(db, change, &placed)?;
             }
         }
-        let risen: Vec<_> = self.marks.drain().map(|((at, user), (out, read))| (at, user, out, read)).collect();
-        marks::raise(db, &risen).await?;
-        sqlx::query("UPDATE gates SET tail = ? WHERE id = ?")
-            .bind(self.tail)
-            .bind(self.gate)
-            .execute(db)
-            .await
+        marks::raise(db, self.marks.drain().map(|((at, user), (out, read))| (at, user, out, read)))?;
+        sql::execute(db, "UPDATE gates SET tail = ? WHERE id = ?", params![self.tail, self.gate])
             .map(drop)
             .map_err(failed(OP))
     }
 
-    async fn write_lines(&self, db: &mut SqliteConnection) -> Result<()> {
-        let mut rest = self.placed.as_slice();
-        while !rest.is_empty() {
-            let (chunk, left) = rest.split_at(LINES.fit(rest.len()));
-            rest = left;
-            let mut values = Values::with_capacity(chunk.len() * 13);
-            for Placed { line, position, conversation, sequence } in chunk {
-                values.push((self.gate << STREAM_SHIFT) | position);
-                values.push(self.gate);
-                values.push(*conversation);
-                values.push(*sequence);
-                values.push(line.kind.code());
-                values.push(line.id.as_bytes().as_slice());
-                values.push(line.by.as_str());
-                values.push(line.client_id.as_deref());
-                values.push(line.at.0);
-                values.push(line.mark.as_deref());
-                values.push(line.spread == Spread::Members);
-                values.push(line.payload.as_ref());
-                values.push((line.digest != 0).then_some(line.digest.cast_signed()));
-            }
-            let values = values.done().map_err(failed(OP))?;
-            sqlx::query_with(LINES.text(chunk.len()), values).execute(&mut *db).await.map_err(failed(OP))?;
-        }
-        Ok(())
+    fn write_lines(&self, db: &Connection) -> Result<()> {
+        LINES.run(db, OP, &self.placed, |values, Placed { line, position, conversation, sequence }| {
+            values.push((self.gate << STREAM_SHIFT) | position);
+            values.push(self.gate);
+            values.push(conversation);
+            values.push(sequence);
+            values.push(line.kind.code());
+            values.push(line.id.as_bytes());
+            values.push(line.by.as_str());
+            values.push(&line.client_id);
+            values.push(line.at.0);
+            values.push(&line.mark);
+            values.push(line.spread == Spread::Members);
+            values.push(&line.payload[..]);
+            values.push((line.digest != 0).then_some(line.digest.cast_signed()));
+            Ok(())
+        })
     }
 
-    async fn write_inboxes(&self, db: &mut SqliteConnection) -> Result<()> {
-        let mut rest = self.inboxes.as_slice();
-        while !rest.is_empty() {
-            let (chunk, left) = rest.split_at(INBOXES.fit(rest.len()));
-            rest = left;
-            let mut values = Values::with_capacity(chunk.len() * 2);
-            for (user, place) in chunk {
-                values.push(*user);
-                values.push(*place);
-            }
-            let values = values.done().map_err(failed(OP))?;
-            sqlx::query_with(INBOXES.text(chunk.len()), values).execute(&mut *db).await.map_err(failed(OP))?;
-        }
-        Ok(())
+    fn write_inboxes(&self, db: &Connection) -> Result<()> {
+        INBOXES.run(db, OP, &self.inboxes, |values, (user, place)| {
+            values.push(user);
+            values.push(place);
+            Ok(())
+        })
     }
 
-    async fn change(&mut self, db: &mut SqliteConnection, change: &LineChange, at: &Placed<'_>) -> Result<()> {
+    fn change(&mut self, db: &Connection, change: &LineChange, at: &Placed<'_>) -> Result<()> {
         let number = |name: &UserId| self.users.get(name).copied();
         match change {
             LineChange::Rewrite { target, payload, recalled } => {
                 let sql = "UPDATE gate_lines SET payload = ?, recalled = max(recalled, ?) WHERE gate = ? AND id = ?";
-                let (id, payload) = (target.as_bytes().as_slice(), payload.as_ref());
-                let done = sqlx::query(sql).bind(payload).bind(*recalled).bind(self.gate).bind(id);
-                if done.execute(db).await.map_err(failed(OP))?.rows_affected() == 0 {
+                let values = params![&payload[..], recalled, self.gate, target.as_bytes()];
+                if sql::execute(db, sql, values).map_err(failed(OP))? == 0 {
                     return Err(Error::new(ErrorKind::NotFound, "no such message"));
                 }
             }
@@ -264,33 +223,29 @@ impl<'a> Scribe<'a> {
                 }
             }
             LineChange::Group { name, owner, muted, ended } => {
-                sqlx::query("UPDATE gate_conversations SET title = ?, owner = ?, muted = ?, ended = ? WHERE id = ?")
-                    .bind(name.as_str())
-                    .bind(owner.as_str())
-                    .bind(*muted)
-                    .bind(*ended)
-                    .bind(at.conversation)
-                    .execute(db)
-                    .await
-                    .map_err(failed(OP))?;
+                sql::execute(
+                    db,
+                    "UPDATE gate_conversations SET title = ?, owner = ?, muted = ?, ended = ? WHERE id = ?",
+                    params![name.as_str(), owner.as_str(), *muted, *ended, at.conversation],
+                )
+                .map_err(failed(OP))?;
             }
             LineChange::Member { user, role, muted_until } => {
                 let (user, until) = (number(user), muted_until.map(|time| time.0));
                 let sql = "UPDATE gate_members SET role = ?, muted_until = ?
                            WHERE conversation = ? AND user = ? AND until IS NULL";
-                let known = sqlx::query(sql).bind(role.code()).bind(until).bind(at.conversation).bind(user);
-                if known.execute(&mut *db).await.map_err(failed(OP))?.rows_affected() == 0 {
+                let values = params![role.code(), until, at.conversation, user];
+                if sql::execute(db, sql, values).map_err(failed(OP))? == 0 {
                     let sql = "INSERT INTO gate_members (conversation, user, since, role, muted_until)
                                VALUES (?, ?, ?, ?, ?)";
-                    let new = sqlx::query(sql).bind(at.conversation).bind(user).bind(at.position).bind(role.code());
-                    new.bind(until).execute(db).await.map_err(failed(OP))?;
+                    let values = params![at.conversation, user, at.position, role.code(), until];
+                    sql::execute(db, sql, values).map_err(failed(OP))?;
                 }
             }
             LineChange::Leave { user } => {
-                let user = number(user);
                 let sql = "UPDATE gate_members SET until = ? WHERE conversation = ? AND user = ? AND until IS NULL";
-                let gone = sqlx::query(sql).bind(at.position).bind(at.conversation).bind(user);
-                gone.execute(db).await.map_err(failed(OP))?;
+                let values = params![at.position, at.conversation, number(user)];
+                sql::execute(db, sql, values).map_err(failed(OP))?;
             }
         }
         Ok(())

@@ -1,23 +1,20 @@
-//! Numbers of users and conversations of the self-hosted service: looked up in lists, and kept at hand.
+//! Numbers of users and conversations of the self-hosted service: looked up once, and kept at hand.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use sqlx::{Row as _, SqliteConnection};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use switchboard_contract::{ConversationId, Result, UserId};
 
 use super::OP;
 use crate::store::sqlite::error::failed;
 use crate::store::sqlite::recent::Recent;
-use crate::store::sqlite::sql::{Bulk, Values};
+use crate::store::sqlite::writer::sql;
 
-static USERS: Bulk = Bulk::new("SELECT name, id FROM gate_users WHERE gate = ? AND name IN (", "?", ")");
-static CONVERSATIONS: Bulk = Bulk::new(
-    "SELECT c.name, c.id, c.title IS NOT NULL, max(c.last, coalesce((SELECT max(l.sequence) FROM gate_lines l
-         WHERE l.conversation = c.id AND l.sequence IS NOT NULL), 0))
-     FROM gate_conversations c WHERE c.gate = ? AND c.name IN (",
-    "?",
-    ")",
-);
+const USER: &str = "SELECT id FROM gate_users WHERE gate = ? AND name = ?";
+const CONVERSATION: &str = "
+    SELECT c.id, c.title IS NOT NULL, max(c.last, coalesce((SELECT max(l.sequence) FROM gate_lines l
+        WHERE l.conversation = c.id AND l.sequence IS NOT NULL), 0))
+    FROM gate_conversations c WHERE c.gate = ? AND c.name = ?";
 
 /// A conversation as the writer knows it.
 #[derive(Clone, Copy, Debug)]
@@ -49,11 +46,11 @@ impl GateNames {
     }
 
     /// The last position of a gate.
-    pub(super) async fn tail(&mut self, db: &mut SqliteConnection, gate: i64) -> Result<i64> {
+    pub(super) fn tail(&mut self, db: &Connection, gate: i64) -> Result<i64> {
         if let Some(tail) = self.tails.get(&gate) {
             return Ok(tail);
         }
-        sqlx::query_scalar("SELECT tail FROM gates WHERE id = ?").bind(gate).fetch_one(db).await.map_err(failed(OP))
+        sql::scalar(db, "SELECT tail FROM gates WHERE id = ?", params![gate]).map_err(failed(OP))
     }
 
     pub(super) fn keep_tail(&mut self, gate: i64, tail: i64) {
@@ -65,106 +62,70 @@ impl GateNames {
     }
 
     /// The numbers of these users; who is new is written down.
-    pub(super) async fn users<'a>(
+    pub(super) fn users<'a>(
         &mut self,
-        db: &mut SqliteConnection,
+        db: &Connection,
         gate: i64,
         wanted: impl Iterator<Item = &'a UserId>,
     ) -> Result<HashMap<UserId, i64>> {
-        let (mut found, mut seen, mut missing) = (HashMap::new(), HashSet::new(), Vec::new());
-        for name in wanted.filter(|name| seen.insert(*name)) {
-            match self.users.get(&(gate, name.clone())) {
-                Some(id) => drop(found.insert(name.clone(), id)),
-                // Numbers are given in the order in which names are met.
-                None => missing.push(name),
+        let mut found = HashMap::new();
+        for name in wanted {
+            if found.contains_key(name) {
+                continue;
             }
-        }
-        for part in missing.chunks(1024) {
-            let names: Vec<&str> = part.iter().map(|name| name.as_str()).collect();
-            for row in look_up(db, &USERS, gate, &names).await? {
-                let (name, id): (String, i64) =
-                    (row.try_get(0).map_err(failed(OP))?, row.try_get(1).map_err(failed(OP))?);
-                found.insert(UserId::from(name), id);
-            }
-        }
-        for name in missing {
-            let id = match found.get(name) {
-                Some(id) => *id,
-                None => new_user(db, gate, name).await?,
+            let known = self.users.get(&(gate, name.clone()));
+            let id = match known {
+                Some(id) => id,
+                None => user(db, gate, name)?,
             };
+            if known.is_none() {
+                self.users.insert((gate, name.clone()), id);
+            }
             found.insert(name.clone(), id);
-            self.users.insert((gate, name.clone()), id);
         }
         Ok(found)
     }
 
     /// These conversations; what is new is written down.
-    pub(super) async fn conversations<'a>(
+    pub(super) fn conversations<'a>(
         &mut self,
-        db: &mut SqliteConnection,
+        db: &Connection,
         gate: i64,
         wanted: impl Iterator<Item = &'a ConversationId>,
     ) -> Result<HashMap<ConversationId, Conversation>> {
-        let (mut found, mut seen, mut missing) = (HashMap::new(), HashSet::new(), Vec::new());
-        for name in wanted.filter(|name| seen.insert(*name)) {
-            match self.conversations.get(&(gate, name.clone())) {
-                Some(known) => drop(found.insert(name.clone(), known)),
-                None => missing.push(name),
+        let mut found = HashMap::new();
+        for name in wanted {
+            if found.contains_key(name) {
+                continue;
             }
-        }
-        let mut stored: HashMap<String, Conversation> = HashMap::new();
-        for part in missing.chunks(1024) {
-            let names: Vec<&str> = part.iter().map(|name| name.as_str()).collect();
-            for row in look_up(db, &CONVERSATIONS, gate, &names).await? {
-                let read = || -> sqlx::Result<(String, Conversation)> {
-                    let (id, group, last) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-                    Ok((row.try_get(0)?, Conversation { id, last, group, settled: false }))
-                };
-                let (name, conversation) = read().map_err(failed(OP))?;
-                stored.insert(name, conversation);
-            }
-        }
-        for name in missing {
-            let conversation = match stored.get(name.as_str()) {
-                Some(known) => *known,
-                None => new_conversation(db, gate, name).await?,
+            let known = self.conversations.get(&(gate, name.clone()));
+            let conversation = match known {
+                Some(conversation) => conversation,
+                None => conversation(db, gate, name)?,
             };
+            if known.is_none() {
+                self.keep(gate, name, conversation);
+            }
             found.insert(name.clone(), conversation);
-            self.keep(gate, name, conversation);
         }
         Ok(found)
     }
 }
 
-async fn look_up(
-    db: &mut SqliteConnection,
-    bulk: &'static Bulk,
-    gate: i64,
-    names: &[&str],
-) -> Result<Vec<sqlx::sqlite::SqliteRow>> {
-    let size = Bulk::padded(names.len());
-    let mut values = Values::with_capacity(1 + size);
-    values.push(gate);
-    (0..size).for_each(|at| values.push(names[at.min(names.len() - 1)]));
-    let values = values.done().map_err(failed(OP))?;
-    sqlx::query_with(bulk.text(size), values).fetch_all(db).await.map_err(failed(OP))
+fn user(db: &Connection, gate: i64, name: &UserId) -> Result<i64> {
+    let values = params![gate, name.as_str()];
+    if let Some(id) = sql::scalar(db, USER, values).optional().map_err(failed(OP))? {
+        return Ok(id);
+    }
+    sql::scalar(db, "INSERT INTO gate_users (gate, name) VALUES (?, ?) RETURNING id", values).map_err(failed(OP))
 }
 
-async fn new_user(db: &mut SqliteConnection, gate: i64, name: &UserId) -> Result<i64> {
-    sqlx::query_scalar("INSERT INTO gate_users (gate, name) VALUES (?, ?) RETURNING id")
-        .bind(gate)
-        .bind(name.as_str())
-        .fetch_one(db)
-        .await
-        .map_err(failed(OP))
-}
-
-async fn new_conversation(db: &mut SqliteConnection, gate: i64, name: &ConversationId) -> Result<Conversation> {
-    let id = sqlx::query_scalar("INSERT INTO gate_conversations (gate, name) VALUES (?, ?) RETURNING id")
-        .bind(gate)
-        .bind(name.as_str())
-        .fetch_one(db)
-        .await
-        .map_err(failed(OP))?;
+fn conversation(db: &Connection, gate: i64, name: &ConversationId) -> Result<Conversation> {
+    let values = params![gate, name.as_str()];
+    if let Some((id, group, last)) = sql::one(db, CONVERSATION, values).optional().map_err(failed(OP))? {
+        return Ok(Conversation { id, last, group, settled: false });
+    }
+    let sql = "INSERT INTO gate_conversations (gate, name) VALUES (?, ?) RETURNING id";
+    let id = sql::scalar(db, sql, values).map_err(failed(OP))?;
     Ok(Conversation { id, last: 0, group: false, settled: false })
 }
