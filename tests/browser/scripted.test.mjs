@@ -346,13 +346,19 @@ test('it waits with full jitter, within its bounds, and longer each time', async
     random: () => chances[used++ % chances.length],
   });
   const states = [];
-  client.on('state', (state) => states.push(state));
+  const plans = [];
+  client.on('state', (state) => {
+    states.push(state);
+    if (state.retryAt) plans.push(state.retryAt - Date.now());
+  });
   client.start();
   await eventually('six tries', () => times.length === 6);
   client.close();
   const waits = times.slice(1).map((time, at) => time - times[at]);
   for (const [at, wait] of waits.entries()) {
-    assert.ok(wait >= expected[at] - 5 && wait < expected[at] + 700, `wait ${at} was ${wait}, not ${expected[at]}`);
+    // How long it really was is also up to the machine; what was planned is not.
+    assert.ok(wait >= expected[at] - 5, `wait ${at} was ${wait}, not ${expected[at]}`);
+    assert.ok(plans[at] <= expected[at] + 1 && plans[at] > expected[at] - 40, `${plans[at]} was planned, not ${expected[at]}`);
   }
   const planned = states.filter((state) => state.retryAt);
   assert.deepEqual(planned.map((state) => state.attempt).slice(0, 5), [1, 2, 3, 4, 5]);

@@ -77,7 +77,16 @@ async fn a_ban_of_five_minutes_is_told_within_a_minute_and_its_hour_made_whole()
     stage.drive(run.switchboard.catchup().online()).await;
 
     stage.pass(&run, 36).await;
-    stage.drive(tokio::time::sleep(Duration::from_millis(100))).await;
+    let closed = async {
+        loop {
+            let windows = run.switchboard.catchup().windows(&TenantId::default(), &ProviderId::from("main"), 9).await;
+            if windows.unwrap().iter().any(|window| window.cause == "ban" && window.closed_at.is_some()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    stage.drive(closed).await;
     let found = run.messages().await.len();
     assert_eq!(found, stage.sent().len(), "whatever brought it, everything is here once");
     let coverage = run.coverage_between(START, START + HOUR).await;
