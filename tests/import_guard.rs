@@ -20,7 +20,11 @@ const RULES: &[(&[&str], &[&str], &str)] = &[
         "HTTP stays at the sidecar",
     ),
     (&["parquet::", "object_store::"], &["src/archive"], "files of the archive are the archive's"),
-    (&["rusqlite"], &["src/store", "src/cli"], "SQL stays behind the storage traits, and in the baselines of benchmarks"),
+    (
+        &["rusqlite"],
+        &["src/store", "src/cli"],
+        "SQL stays behind the storage traits, and in the baselines of benchmarks",
+    ),
     (&["tracing_subscriber"], &["src/cli", "src/bin"], "only the binary chooses where logs go"),
     (&["crate::sidecar"], &["src/sidecar", "src/cli", "src/demo"], "nothing depends on the sidecar"),
     (

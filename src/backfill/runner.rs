@@ -31,6 +31,16 @@ pub(super) struct At {
     pub(super) job: BackfillId,
     pub(super) item: BackfillItem,
     pub(super) query: Option<RoamingQuery>,
+    /// What was sent before this is history, as it was found at the time that stands first.
+    pub(super) history: Option<(Timestamp, Timestamp)>,
+    /// Whether something of the last page was journalled already.
+    pub(super) meets_known: bool,
+}
+
+impl At {
+    pub(super) fn new(job: BackfillId, item: BackfillItem) -> Self {
+        Self { job, item, query: None, history: None, meets_known: false }
+    }
 }
 
 /// What a step came to.

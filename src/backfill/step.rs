@@ -21,6 +21,9 @@ mod outcome {
     pub(super) const FAILED: &str = "failed";
 }
 
+/// Retention moves slowly: so long its bound need not be looked up again.
+const HISTORY_HOLDS: Duration = Duration::from_secs(10);
+
 impl Runner {
     /// Does the next thing of a job.
     pub(super) async fn step(&mut self, id: BackfillId) -> Result<Stepped> {
@@ -32,7 +35,7 @@ impl Runner {
         let at = match self.at.take().filter(|at| at.job == id) {
             Some(at) => at,
             None => match self.store.next_backfill_item(&self.tenant, id).await? {
-                Some(item) => At { job: id, item, query: None },
+                Some(item) => At::new(id, item),
                 // The files may have named conversations that nobody knew.
                 None if job.plans == 1 && job.hours.total > 0 => {
                     self.plan(&mut job).await?;
@@ -190,8 +193,20 @@ impl Runner {
         let read = items.iter().filter(|item| is_message(item)).count() as u64;
         let oldest = items.iter().map(|item| item.sent_at).min();
         let mut pulled = Pulled { whole: true, ..Pulled::default() };
-        let history = self.puller.history_until().await?;
-        self.puller.journal(items, history, &mut pulled).await?;
+        let history = match at.history {
+            Some((found_at, until)) if began.since(found_at) < HISTORY_HOLDS => until,
+            _ => {
+                let until = self.puller.history_until().await?;
+                at.history = Some((began, until));
+                until
+            }
+        };
+        if at.meets_known {
+            self.puller.journal(items, history, &mut pulled).await?;
+            at.meets_known = pulled.fresh + pulled.history < read;
+        } else {
+            at.meets_known = self.puller.journal_missing(items, history, &mut pulled).await? > 0;
+        }
         job.pages += 1;
         job.messages += read;
         job.conversations.active += self.clock.now().since(began);

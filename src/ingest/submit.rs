@@ -35,6 +35,28 @@ impl Ingest {
         origin: Origin,
         items: Vec<Inbound>,
     ) -> Result<Vec<Appended>> {
+        self.take(tenant, alias, origin, items, false).await
+    }
+
+    /// As [`submit`](Self::submit), for what may be missing: an event known already leaves no trace, whatever it says.
+    pub(crate) async fn submit_missing(
+        &self,
+        tenant: &TenantId,
+        alias: &ProviderId,
+        origin: Origin,
+        items: Vec<Inbound>,
+    ) -> Result<Vec<Appended>> {
+        self.take(tenant, alias, origin, items, true).await
+    }
+
+    async fn take(
+        &self,
+        tenant: &TenantId,
+        alias: &ProviderId,
+        origin: Origin,
+        items: Vec<Inbound>,
+        only_missing: bool,
+    ) -> Result<Vec<Appended>> {
         let core = self.core();
         let source = core.sources.by_alias(alias).filter(|source| source.address.tenant == *tenant);
         let Some(source) = source else {
@@ -51,7 +73,7 @@ impl Ingest {
         let mut careful = 0_usize;
         while !rest.is_empty() {
             let limit = if careful > 0 { 1 } else { core.config.batch_events };
-            let (used, outcome) = self.write(&source, origin, rest, limit).await;
+            let (used, outcome) = self.write((&source, origin, only_missing), &rest[..rest.len().min(limit)]).await;
             match outcome {
                 Ok(written) => answers.extend(written),
                 // A send moved on between look-up and write: nothing is written, and the look-up is made again.
@@ -72,21 +94,20 @@ impl Ingest {
     /// Writes the first items in one transaction; how many were tried, and what became of them.
     async fn write(
         &self,
-        source: &Arc<Source>,
-        origin: Origin,
+        (source, origin, only_missing): (&Arc<Source>, Origin, bool),
         items: &[Inbound],
-        limit: usize,
     ) -> (usize, Result<Vec<Appended>>) {
         let core = self.core();
         let arrival = Arrival { source, origin, at: core.clock.now() };
         let mut gathered = Gathered::default();
-        let asked = items.iter().take(limit).map(|item| (source.as_ref(), item));
+        gathered.commit.only_missing = only_missing;
+        let asked = items.iter().map(|item| (source.as_ref(), item));
         if let Err(error) = core.resolver.ask(asked, &mut gathered).await {
             return (1, Err(error));
         }
         // Where each item's own draft stands.
         let mut firsts = Vec::new();
-        for item in items.iter().take(limit) {
+        for item in items {
             if gathered.must_be_written_before(item) || gathered.bytes > core.config.batch_bytes {
                 break;
             }

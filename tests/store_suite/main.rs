@@ -60,6 +60,7 @@ suite! {
     variants::contradicting_callbacks_are_quarantined_once,
     variants::i05_only_messages_and_edits_can_contradict_themselves,
     variants::variants_are_read_back_in_order,
+    variants::whoever_asks_for_what_is_missing_leaves_none,
     journal::listeners_hear_of_commits_in_order,
     journal::reading_goes_on_behind_a_position,
     journal::a_conversation_is_read_from_either_end,

@@ -1,6 +1,6 @@
 //! Other words for an event that is known.
 
-use switchboard_contract::storage::{Appended, QuarantineReason, Variant};
+use switchboard_contract::storage::{Appended, Commit, QuarantineReason, Variant};
 use switchboard_contract::{
     ContactChange, Edit, EventData, EventKey, GroupChange, KeyClass, Moderation, Origin, Position, Presence,
     PresenceState, PushResult, Reaction, Recall, Receipt, ReceiptKind, RecipientOffline, Timestamp, Unrecognised,
@@ -156,4 +156,25 @@ pub(crate) async fn variants_are_read_back_in_order(store: &AnyStore) {
     assert_eq!(found.iter().map(|variant| variant.raw.clone()).collect::<Vec<_>>(), [None, None, None]);
     store.trim(&tenant(), SHARD, Position(1)).await.unwrap();
     assert_eq!(store.variants(&tenant(), SHARD, Position(1)).await.unwrap(), []);
+}
+
+pub(crate) async fn whoever_asks_for_what_is_missing_leaves_none(store: &AnyStore) {
+    let bob = direct("bob");
+    append(store, vec![message(&bob, "m", "one")]).await;
+    let asked = || {
+        let mut known = message(&bob, "m", "two");
+        known.event.origin = Origin::Callback;
+        vec![known, message(&bob, "n", "one")]
+    };
+    let commit = |only_missing| Commit { drafts: asked(), only_missing, ..Commit::default() };
+    let answers = store.commit(commit(true)).await.unwrap().drafts;
+    assert!(
+        matches!(answers[..], [Appended::Known { position: Position(1), .. }, Appended::Fresh { .. }]),
+        "{answers:?}"
+    );
+    assert_eq!(store.variants(&tenant(), SHARD, Position(1)).await.unwrap(), []);
+    // Anybody else does leave one, and two callbacks that contradict each other are told.
+    let answers = store.commit(commit(false)).await.unwrap().drafts;
+    assert!(matches!(answers[..], [Appended::Conflict { .. }, Appended::Known { .. }]), "{answers:?}");
+    assert_eq!(store.variants(&tenant(), SHARD, Position(1)).await.unwrap().len(), 1);
 }

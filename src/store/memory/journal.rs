@@ -55,7 +55,7 @@ impl Journal for MemoryStore {
         }
         state.setbacks.change(commit.setbacks.iter());
         for draft in &commit.drafts {
-            committed.drafts.push(state.append(draft, &mut fresh)?);
+            committed.drafts.push(state.append(draft, commit.only_missing, &mut fresh)?);
         }
         commit.early.into_iter().for_each(|receipt| state.note(receipt));
         if let Some(mark) = commit.consumed {

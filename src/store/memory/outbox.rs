@@ -47,7 +47,7 @@ impl State {
             *first = order.min(*first);
         }
         self.setbacks.change(change.setback.iter());
-        let appended = change.drafts.iter().map(|draft| self.append(draft, fresh));
+        let appended = change.drafts.iter().map(|draft| self.append(draft, false, fresh));
         Ok(ChangeOutcome::Applied(appended.collect::<Result<_>>()?))
     }
 
@@ -73,7 +73,7 @@ impl State {
             };
         }
         for draft in &send.drafts {
-            self.append(draft, fresh)?;
+            self.append(draft, false, fresh)?;
         }
         let record = Arc::new(SendRecord {
             id: send.id,

@@ -111,12 +111,12 @@ pub(super) struct Row {
 pub(super) type Fresh = Vec<(TenantId, u64)>;
 
 impl State {
-    /// Journals one draft, or finds it journalled.
-    pub(super) fn append(&mut self, draft: &Draft, fresh: &mut Fresh) -> Result<Appended> {
+    /// Journals one draft, or finds it journalled, where other content leaves a trace unless it is `quiet`.
+    pub(super) fn append(&mut self, draft: &Draft, quiet: bool, fresh: &mut Fresh) -> Result<Appended> {
         let event = &draft.event;
         let key = (event.app.clone(), draft.key.clone());
         if let Some(&at) = self.stream(&event.tenant).keys.get(&key) {
-            return Ok(self.repeat(draft, at));
+            return Ok(self.repeat(draft, at, quiet));
         }
         let target = content::target(event).and_then(|target| self.resolve(&event.tenant, event.app.as_ref(), target));
         let mut event = content::with_target(event, target);
@@ -167,12 +167,12 @@ impl State {
         Ok(Appended::Fresh { position: Position(at), sequence })
     }
 
-    fn repeat(&mut self, draft: &Draft, at: u64) -> Appended {
+    fn repeat(&mut self, draft: &Draft, at: u64, quiet: bool) -> Appended {
         let event = &draft.event;
         let stream = self.streams.entry(event.tenant.clone()).or_default();
         let Some(row) = stream.rows.get_mut(&at) else { return Appended::Conflict { position: Position(at) } };
         let (position, sequence) = (row.entry.position, row.entry.sequence);
-        if row.digest == draft.digest {
+        if quiet || row.digest == draft.digest {
             return Appended::Known { position, sequence };
         }
         let news = row.variants.iter().all(|known| known.digest != draft.digest);

@@ -37,6 +37,9 @@ pub struct Commit {
     pub only_if: Vec<LegGuard>,
     /// Events to journal, in this order.
     pub drafts: Vec<Draft>,
+    /// Of an event that is journalled already other content leaves no trace: the answer is [`Appended::Known`]. For
+    /// those who look for what is missing.
+    pub only_missing: bool,
     /// Changes of sends.
     pub changes: Vec<LegChange>,
     /// Receipts among the drafts whose message was not known to be a send's.

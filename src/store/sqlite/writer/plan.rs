@@ -102,7 +102,7 @@ impl<'a> Plan<'a> {
             return Err(LegGuard::broken());
         }
         let changes = commit.changes.iter().map(|change| self.change(facts, change)).collect();
-        let drafts = commit.drafts.iter().map(|_| self.append(facts)).collect();
+        let drafts = commit.drafts.iter().map(|_| self.append(facts, commit.only_missing)).collect();
         self.setbacks.extend(&commit.setbacks);
         if let Some(mark) = &commit.consumed {
             let offset = self.consumed.entry(&mark.inbox).or_default();
@@ -135,7 +135,7 @@ impl<'a> Plan<'a> {
             step.vendor = Some(vendor.as_str());
             facts.sent.entry((tenant, leg.app, vendor.as_str().to_owned())).or_insert(change.message_id);
         }
-        ChangeOutcome::Applied(change.drafts.iter().map(|_| self.append(facts)).collect())
+        ChangeOutcome::Applied(change.drafts.iter().map(|_| self.append(facts, false)).collect())
     }
 
     fn accept(&mut self, facts: &mut Facts<'a>, send: &'a NewSend) -> Enqueued {
@@ -150,7 +150,7 @@ impl<'a> Plan<'a> {
             facts.clients.insert(key, (send.id, send.digest));
         }
         for _ in &send.drafts {
-            self.append(facts);
+            self.append(facts, false);
         }
         let app = facts.apps[&send.app];
         self.sends.push(Accepted { id: facts.next_send, tenant, app, send });
@@ -164,8 +164,8 @@ impl<'a> Plan<'a> {
         Enqueued::Fresh
     }
 
-    /// Journals the next draft, or finds it journalled.
-    fn append(&mut self, facts: &mut Facts<'a>) -> Appended {
+    /// Journals the next draft, or finds it journalled, where other content leaves a trace unless it is `quiet`.
+    fn append(&mut self, facts: &mut Facts<'a>, quiet: bool) -> Appended {
         let at = self.next;
         self.next += 1;
         let (draft, tenant, app, key) = {
@@ -173,7 +173,7 @@ impl<'a> Plan<'a> {
             (item.draft, item.tenant, item.app, item.key)
         };
         if let Some(known) = facts.known[key] {
-            return self.repeat(facts, at, known);
+            return self.repeat(facts, at, known, quiet);
         }
         let target = content::target(&draft.event).and_then(|target| resolve(facts, tenant, app, target));
         let mut event = content::with_target(&draft.event, target);
@@ -216,11 +216,11 @@ impl<'a> Plan<'a> {
         Appended::Fresh { position, sequence }
     }
 
-    fn repeat(&mut self, facts: &Facts<'a>, at: usize, known: Known) -> Appended {
+    fn repeat(&mut self, facts: &Facts<'a>, at: usize, known: Known, quiet: bool) -> Appended {
         let draft = facts.items[at].draft;
         let position = position_of(known.place);
         let sequence = known.sequence.map(Sequence);
-        if known.digest == draft.digest {
+        if quiet || known.digest == draft.digest {
             return Appended::Known { position, sequence };
         }
         let conflict = content::contradicts(known.origin, &draft.event);
