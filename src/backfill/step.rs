@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchboard_contract::storage::{BackfillItem, BackfillJob, BackfillPart, BackfillState, CoverageState};
+use switchboard_contract::storage::{BackfillItem, BackfillJob, BackfillPart, BackfillState, CoverageState, PageMark};
 use switchboard_contract::{
     BackfillId, ConversationId, Error, ErrorKind, Inbound, InboundData, Result, Retry, RoamingPage, RoamingQuery,
     Timestamp,
@@ -192,41 +192,63 @@ impl Runner {
         let capped = cap(&mut items, room);
         let read = items.iter().filter(|item| is_message(item)).count() as u64;
         let oldest = items.iter().map(|item| item.sent_at).min();
-        let mut pulled = Pulled { whole: true, ..Pulled::default() };
-        let history = match at.history {
-            Some((found_at, until)) if began.since(found_at) < HISTORY_HOLDS => until,
-            _ => {
-                let until = self.puller.history_until().await?;
-                at.history = Some((began, until));
-                until
-            }
-        };
-        if at.meets_known {
-            self.puller.journal(items, history, &mut pulled).await?;
-            at.meets_known = pulled.fresh + pulled.history < read;
-        } else {
-            at.meets_known = self.puller.journal_missing(items, history, &mut pulled).await? > 0;
-        }
+        let history = self.history(&mut at, began).await?;
         job.pages += 1;
         job.messages += read;
-        job.conversations.active += self.clock.now().since(began);
-        self.took(&mut job, pulled);
         at.item.messages += read;
         at.item.reached = at.item.reached.into_iter().chain(oldest).min();
         at.item.attempts = 0;
         at.item.cursor.clone_from(&next);
+        job.updated_at = self.clock.now();
+        let full = capped || job.max_messages.is_some_and(|most| at.item.messages >= most);
+        // What ends with this page is written with its end.
+        let missed = items.first().is_some_and(|item| item.sent_at >= history);
+        let mut mark = self.mark(&job, &at.item, missed).filter(|_| next.is_some() && !full && !at.meets_known);
+        let marked = mark.is_some();
+        let mut pulled = Pulled { whole: true, ..Pulled::default() };
+        if at.meets_known {
+            self.puller.journal(items, history, &mut pulled).await?;
+            at.meets_known = pulled.fresh + pulled.history < read;
+        } else {
+            at.meets_known = self.puller.journal_missing(items, history, &mut pulled, &mut mark).await? > 0;
+        }
+        job.conversations.active += self.clock.now().since(began);
+        self.took(&mut job, pulled);
         if next.is_none() {
             return self.over(job, at, outcome::WHOLE).await;
         }
-        if capped || job.max_messages.is_some_and(|most| at.item.messages >= most) {
+        if full {
             job.capped += 1;
             return self.over(job, at, outcome::CAPPED).await;
         }
-        self.write(job.clone(), Some(&at.item)).await?;
+        if marked && mark.is_none() {
+            self.keep(job.clone());
+        } else {
+            self.write(job.clone(), Some(&at.item)).await?;
+        }
         self.telling.moved(&job, &at.item, self.clock.now(), self.config.tell_every).await;
         at.query = Some(RoamingQuery { cursor: next, ..query });
         self.at = Some(at);
         Ok(Stepped::On)
+    }
+
+    /// What was sent before this is history.
+    async fn history(&self, at: &mut At, now: Timestamp) -> Result<Timestamp> {
+        match at.history {
+            Some((found_at, until)) if now.since(found_at) < HISTORY_HOLDS => Ok(until),
+            _ => {
+                let until = self.puller.history_until().await?;
+                at.history = Some((now, until));
+                Ok(until)
+            }
+        }
+    }
+
+    /// Where a job stands with the present page, unless somebody removed it.
+    fn mark(&mut self, job: &BackfillJob, item: &BackfillItem, missed: bool) -> Option<PageMark> {
+        let state = self.job(job.id)?.state;
+        let job = BackfillJob { state, ..job.clone() };
+        Some(PageMark { tenant: self.tenant.clone(), job, item: item.clone(), missed })
     }
 
     /// A part is over.

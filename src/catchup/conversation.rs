@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use switchboard_contract::storage::{
-    Appended, CoverageState, CoveredRange, HeldSpan, HistoryFilter, HistoryQuery, PageDirection, Store,
+    Appended, CoverageState, CoveredRange, HeldSpan, HistoryFilter, HistoryQuery, PageDirection, PageMark, Store,
 };
 use switchboard_contract::{
     Clock, ConversationId, ConversationKind, Error, ErrorKind, EventData, Inbound, InboundData, Origin, Position,
@@ -181,10 +181,11 @@ impl Puller {
         let keys: Vec<_> = items.iter().map(|item| item.key.clone()).collect();
         let known = self.store.known(&self.tenant, self.provider.app(), &keys).await?;
         let missing = items.into_iter().zip(known).filter(|(_, known)| known.is_none()).map(|(item, _)| item);
-        self.journal_missing(missing.collect(), began, pulled).await.map(drop)
+        self.journal_missing(missing.collect(), began, pulled, &mut None).await.map(drop)
     }
 
-    /// Journals a page of which most will be missing, and says how much of it was known.
+    /// Journals a page of which most will be missing, and says how much of it was known. Where a job stands is written
+    /// with a page that goes into the journal as one, and taken when it is.
     ///
     /// # Errors
     /// What the store says.
@@ -193,7 +194,15 @@ impl Puller {
         items: Vec<Inbound>,
         began: Timestamp,
         pulled: &mut Pulled,
+        page: &mut Option<PageMark>,
     ) -> Result<usize> {
+        let whole = |inbound: &Inbound| {
+            let missed = inbound.sent_at >= began;
+            matches!(inbound.data, InboundData::Message(_)) && page.as_ref().is_some_and(|page| page.missed == missed)
+        };
+        let whole = items.iter().all(whole);
+        let mut nothing = None;
+        let page = if whole { page } else { &mut nothing };
         let (messages, others): (Vec<_>, Vec<_>) =
             items.into_iter().partition(|item| matches!(item.data, InboundData::Message(_)));
         let mut known = 0;
@@ -207,7 +216,7 @@ impl Puller {
                     continue;
                 }
                 let messages = matches!(items[0].data, InboundData::Message(_));
-                let answers = ingest.submit_missing(&self.tenant, &self.alias, origin, items).await?;
+                let answers = ingest.submit_missing(&self.tenant, &self.alias, origin, items, page).await?;
                 let fresh = answers.iter().filter(|appended| matches!(appended, Appended::Fresh { .. })).count();
                 *count += if messages { fresh as u64 } else { 0 };
                 known += answers.len() - fresh;

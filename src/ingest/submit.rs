@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::json;
-use switchboard_contract::storage::{Appended, LegGuard, QuarantineReason};
+use switchboard_contract::storage::{Appended, LegGuard, PageMark, QuarantineReason};
 use switchboard_contract::{Error, ErrorKind, Inbound, Origin, ProviderId, RawCallback, Result, TenantId, Topic};
 
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,13 @@ use super::resolve::{Arrival, Gathered};
 use super::retry::is_transient;
 use super::source::Source;
 use super::witness;
+
+/// What is asked of a submission.
+#[derive(Default)]
+struct Terms {
+    only_missing: bool,
+    page: Option<PageMark>,
+}
 
 impl Ingest {
     /// Journals decoded events of the provider registered under `alias`, in order, and says what became of each:
@@ -35,18 +42,23 @@ impl Ingest {
         origin: Origin,
         items: Vec<Inbound>,
     ) -> Result<Vec<Appended>> {
-        self.take(tenant, alias, origin, items, false).await
+        self.take(tenant, alias, origin, items, &mut Terms::default()).await
     }
 
     /// As [`submit`](Self::submit), for what may be missing: an event known already leaves no trace, whatever it says.
+    /// With the last of the items `page` is written, and taken when it is.
     pub(crate) async fn submit_missing(
         &self,
         tenant: &TenantId,
         alias: &ProviderId,
         origin: Origin,
         items: Vec<Inbound>,
+        page: &mut Option<PageMark>,
     ) -> Result<Vec<Appended>> {
-        self.take(tenant, alias, origin, items, true).await
+        let mut terms = Terms { only_missing: true, page: page.take() };
+        let answers = self.take(tenant, alias, origin, items, &mut terms).await;
+        *page = terms.page;
+        answers
     }
 
     async fn take(
@@ -55,7 +67,7 @@ impl Ingest {
         alias: &ProviderId,
         origin: Origin,
         items: Vec<Inbound>,
-        only_missing: bool,
+        terms: &mut Terms,
     ) -> Result<Vec<Appended>> {
         let core = self.core();
         let source = core.sources.by_alias(alias).filter(|source| source.address.tenant == *tenant);
@@ -73,9 +85,20 @@ impl Ingest {
         let mut careful = 0_usize;
         while !rest.is_empty() {
             let limit = if careful > 0 { 1 } else { core.config.batch_events };
-            let (used, outcome) = self.write((&source, origin, only_missing), &rest[..rest.len().min(limit)]).await;
+            let last = rest.len() <= limit;
+            let part = &rest[..rest.len().min(limit)];
+            let mut gathered = Gathered::default();
+            gathered.commit.only_missing = terms.only_missing;
+            gathered.commit.page = terms.page.clone().filter(|_| last).map(Box::new);
+            let (used, outcome) = self.write(&source, origin, part, gathered).await;
             match outcome {
-                Ok(written) => answers.extend(written),
+                Ok(written) => {
+                    terms.page.take_if(|page| {
+                        page.count(&written);
+                        used == rest.len()
+                    });
+                    answers.extend(written);
+                }
                 // A send moved on between look-up and write: nothing is written, and the look-up is made again.
                 Err(error) if LegGuard::is_broken(&error) => continue,
                 Err(error) if is_transient(&error) => return Err(error),
@@ -94,13 +117,13 @@ impl Ingest {
     /// Writes the first items in one transaction; how many were tried, and what became of them.
     async fn write(
         &self,
-        (source, origin, only_missing): (&Arc<Source>, Origin, bool),
+        source: &Arc<Source>,
+        origin: Origin,
         items: &[Inbound],
+        mut gathered: Gathered,
     ) -> (usize, Result<Vec<Appended>>) {
         let core = self.core();
         let arrival = Arrival { source, origin, at: core.clock.now() };
-        let mut gathered = Gathered::default();
-        gathered.commit.only_missing = only_missing;
         let asked = items.iter().map(|item| (source.as_ref(), item));
         if let Err(error) = core.resolver.ask(asked, &mut gathered).await {
             return (1, Err(error));
@@ -115,6 +138,9 @@ impl Ingest {
             if let Err(error) = core.resolver.resolve(arrival, item, &mut gathered).await {
                 return (firsts.len(), Err(error));
             }
+        }
+        if firsts.len() < items.len() {
+            gathered.commit.page = None;
         }
         let sightings = gathered.sightings;
         let outcome = core.store.commit(gathered.commit).await.map(|committed| {

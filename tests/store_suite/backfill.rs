@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use switchboard_contract::storage::{
-    BackfillItem, BackfillJob, BackfillPart, BackfillScope, BackfillState, BackfillTally, TrafficHour,
+    BackfillItem, BackfillJob, BackfillPart, BackfillScope, BackfillState, BackfillTally, Commit, LegGuard, PageMark,
+    TrafficHour,
 };
-use switchboard_contract::{BackfillId, TenantId, Timestamp};
+use switchboard_contract::{BackfillId, MessageId, SendState, TenantId, Timestamp};
 
-use crate::fixture::{AnyStore, app, direct, tenant};
+use crate::fixture::{AnyStore, app, append, direct, message, tenant};
 
 const HOUR: i64 = 3_600_000;
 
@@ -90,6 +91,33 @@ pub(crate) async fn jobs_and_their_parts_are_kept_in_order(store: &AnyStore) {
     assert_eq!((ended.len(), ended[0].messages), (3, 3));
     assert_eq!(store.ended_backfill_items(&tenant(), first.id, "failed", 3).await.unwrap(), []);
     assert_eq!(store.next_backfill_item(&other, first.id).await.unwrap(), None);
+}
+
+pub(crate) async fn i08_a_page_and_where_its_job_stands_are_written_as_one(store: &AnyStore) {
+    let (bob, first) = (direct("bob"), job(BackfillState::Running));
+    let part = item(BackfillPart::Conversation(bob.clone()), 1);
+    store.put_backfill(&tenant(), &first, None).await.unwrap();
+    store.plan_backfill(&tenant(), first.id, std::slice::from_ref(&part)).await.unwrap();
+    append(store, vec![message(&bob, "1", "known")]).await;
+    let page = |missed, from: u32| {
+        let item = BackfillItem { cursor: Some(from.to_string()), messages: 3, ..part.clone() };
+        let mark = PageMark { tenant: tenant(), job: BackfillJob { pages: 4, ..first.clone() }, item, missed };
+        let drafts = (from..from + 3).map(|id| message(&bob, &id.to_string(), "known")).collect();
+        Commit { drafts, only_missing: true, page: Some(Box::new(mark)), ..Commit::default() }
+    };
+    // What is refused leaves everything where it was.
+    let guard = LegGuard { tenant: tenant(), message_id: MessageId::generate(), states: vec![SendState::Queued] };
+    store.commit(Commit { only_if: vec![guard], ..page(false, 1) }).await.unwrap_err();
+    assert_eq!(store.backfill(&tenant(), first.id).await.unwrap().unwrap(), first);
+    // Of three messages one is known: two are counted, as history or as missed.
+    store.commit(page(false, 1)).await.unwrap();
+    let stands = store.backfill(&tenant(), first.id).await.unwrap().unwrap();
+    assert_eq!((stands.pages, stands.inserted, stands.missed), (4, first.inserted + 2, first.missed));
+    let next = store.next_backfill_item(&tenant(), first.id).await.unwrap().unwrap();
+    assert_eq!((next.cursor.as_deref(), next.messages), (Some("1"), 3));
+    store.commit(page(true, 3)).await.unwrap();
+    let stands = store.backfill(&tenant(), first.id).await.unwrap().unwrap();
+    assert_eq!((stands.inserted, stands.missed), (first.inserted, first.missed + 2));
 }
 
 pub(crate) async fn traffic_is_kept_and_forgotten(store: &AnyStore) {

@@ -101,6 +101,7 @@ suite! {
     subscribers::a_removed_subscriber_is_gone,
     subscribers::a_rewound_subscriber_starts_over,
     backfill::jobs_and_their_parts_are_kept_in_order,
+    backfill::i08_a_page_and_where_its_job_stands_are_written_as_one,
     backfill::traffic_is_kept_and_forgotten,
     coverage::what_files_brought_is_counted,
     coverage::hours_are_kept_and_replaced,

@@ -7,18 +7,24 @@ use switchboard_contract::storage::{BackfillItem, BackfillJob, BackfillPart, Bac
 use switchboard_contract::{App, BackfillId, Result, TenantId, Timestamp};
 
 use super::MemoryStore;
+use super::state::State;
 use crate::store::content::backfill_part;
+
+impl State {
+    pub(super) fn put_backfill(&mut self, tenant: &TenantId, job: &BackfillJob, item: Option<&BackfillItem>) {
+        self.backfills.insert((tenant.clone(), job.id), job.clone());
+        if let Some(item) = item
+            && let Some(known) = self.backfill_items.get_mut(&(tenant.clone(), job.id, backfill_part(&item.part)))
+        {
+            known.clone_from(item);
+        }
+    }
+}
 
 #[async_trait]
 impl Backfills for MemoryStore {
     async fn put_backfill(&self, tenant: &TenantId, job: &BackfillJob, item: Option<&BackfillItem>) -> Result<()> {
-        let mut state = self.state()?;
-        state.backfills.insert((tenant.clone(), job.id), job.clone());
-        if let Some(item) = item
-            && let Some(known) = state.backfill_items.get_mut(&(tenant.clone(), job.id, backfill_part(&item.part)))
-        {
-            known.clone_from(item);
-        }
+        self.state()?.put_backfill(tenant, job, item);
         Ok(())
     }
 

@@ -62,6 +62,10 @@ impl Journal for MemoryStore {
             let offset = state.consumed.entry(mark.inbox).or_default();
             *offset = mark.offset.max(*offset);
         }
+        if let Some(mut page) = commit.page {
+            page.count(&committed.drafts);
+            state.put_backfill(&page.tenant, &page.job, Some(&page.item));
+        }
         state.announce(&fresh);
         Ok(committed)
     }

@@ -153,6 +153,10 @@ impl Store for SqliteStore {
     }
 
     async fn setting_or_insert(&self, name: &str, value: &[u8]) -> Result<Vec<u8>> {
+        // Settings never change: a start on a full disk must not fail for want of room to write what stands there.
+        if let Some(stands) = self.setting(name).await? {
+            return Ok(stands);
+        }
         self.write(writer::SettingOrInsert { name: name.to_owned(), value: value.to_vec() }).await
     }
 

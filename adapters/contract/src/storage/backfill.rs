@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::journal::Appended;
 use crate::conversation::ConversationId;
 use crate::error::Result;
 use crate::ids::{App, BackfillId, TenantId, UserId};
@@ -185,6 +186,28 @@ pub struct BackfillItem {
     pub outcome: Option<String>,
     /// What went wrong last.
     pub fault: Option<String>,
+}
+
+/// Where a job and its part stand once a page is journalled, in one transaction with the page: whoever is stopped in
+/// between neither fetches it again nor counts it twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageMark {
+    /// Whose job.
+    pub tenant: TenantId,
+    /// The job, without what of the page turns out to be new.
+    pub job: BackfillJob,
+    /// The part.
+    pub item: BackfillItem,
+    /// Whether what is new was missed, or is history.
+    pub missed: bool,
+}
+
+impl PageMark {
+    /// Counts what became of messages of the page.
+    pub fn count(&mut self, answers: &[Appended]) {
+        let fresh = answers.iter().filter(|answer| matches!(answer, Appended::Fresh { .. })).count() as u64;
+        *(if self.missed { &mut self.job.missed } else { &mut self.job.inserted }) += fresh;
+    }
 }
 
 /// Jobs and their parts.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::backfill::PageMark;
 use super::outbox::{ChangeOutcome, EarlyReceipt, LegChange, LegGuard};
 use super::setbacks::SetbackChange;
 use crate::conversation::ConversationId;
@@ -48,6 +49,8 @@ pub struct Commit {
     pub setbacks: Vec<SetbackChange>,
     /// How far the inbox is consumed once this is written.
     pub consumed: Option<InboxMark>,
+    /// Where a job stands once this is written; the store [counts](PageMark::count) the drafts that are new.
+    pub page: Option<Box<PageMark>>,
 }
 
 /// How far an inbox is consumed.

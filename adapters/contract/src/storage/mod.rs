@@ -26,7 +26,9 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 
 pub use archive::{Archive, ArchivePage, HeldSpan};
-pub use backfill::{BackfillItem, BackfillJob, BackfillPart, BackfillScope, BackfillState, BackfillTally, Backfills};
+pub use backfill::{
+    BackfillItem, BackfillJob, BackfillPart, BackfillScope, BackfillState, BackfillTally, Backfills, PageMark,
+};
 pub use bindings::{Binding, BindingKind, Bindings};
 pub use cold::{ArchiveChange, ArchiveLedger, ArchivedEntries, Day, DueDay, ImportMark, Moved, StoredEvent, Transfer};
 pub use coverage::{CoverageLedger, CoverageState, FileFact, HourCoverage, PositionRun, SequenceHole, sequence_holes};

@@ -25,29 +25,27 @@ impl Errand for PutBackfill {
     fn run(&mut self, db: &Connection, memory: &mut Memory) -> Result<()> {
         let Self(tenant, job, item) = self;
         let tenant = memory.tenant(db, tenant)?;
+        put(db, tenant, job, item.as_ref())
+    }
+}
+
+pub(super) fn put(db: &Connection, tenant: i64, job: &BackfillJob, item: Option<&BackfillItem>) -> Result<()> {
+    sql::execute(
+        db,
+        "INSERT INTO backfills (tenant, id, state, json) VALUES (?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET state = excluded.state, json = excluded.json",
+        params![tenant, job.id.as_bytes(), job.state.code(), encoded(job)?],
+    )
+    .map_err(failed("put_backfill"))?;
+    if let Some(item) = item {
         sql::execute(
             db,
-            "INSERT INTO backfills (tenant, id, state, json) VALUES (?, ?, ?, ?)
-             ON CONFLICT DO UPDATE SET state = excluded.state, json = excluded.json",
-            params![tenant, job.id.as_bytes().as_slice(), job.state.code(), encoded(job)?],
+            "UPDATE backfill_items SET outcome = ?, json = ? WHERE tenant = ? AND job = ? AND name = ?",
+            params![item.outcome.as_deref(), encoded(item)?, tenant, job.id.as_bytes(), backfill_part(&item.part)],
         )
         .map_err(failed("put_backfill"))?;
-        if let Some(item) = item {
-            sql::execute(
-                db,
-                "UPDATE backfill_items SET outcome = ?, json = ? WHERE tenant = ? AND job = ? AND name = ?",
-                params![
-                    item.outcome.as_deref(),
-                    encoded(item)?,
-                    tenant,
-                    job.id.as_bytes().as_slice(),
-                    backfill_part(&item.part)
-                ],
-            )
-            .map_err(failed("put_backfill"))?;
-        }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Adds parts to a plan.

@@ -224,7 +224,7 @@ impl Writer {
             let plan;
             (plan, answers) = plan::plan(&mut facts, batch);
             news = flush::flush(&self.db, &mut self.memory, facts, plan)?;
-            self.note_receipts(batch, &answers)?;
+            self.note(batch, &answers)?;
         }
         for command in batch {
             if let Command::Errand(job) = command {
@@ -234,11 +234,18 @@ impl Writer {
         Ok((answers, news))
     }
 
-    fn note_receipts(&mut self, batch: &[Command], answers: &VecDeque<Answer>) -> Result<()> {
+    /// Writes what commits bring beside events, of those that were not refused.
+    fn note(&mut self, batch: &[Command], answers: &VecDeque<Answer>) -> Result<()> {
         let written = batch.iter().filter(|command| !matches!(command, Command::Errand(_))).zip(answers);
         for (command, answer) in written {
-            if let (Command::Commit(commit, _), Answer::Committed(Ok(_))) = (command, answer) {
+            if let (Command::Commit(commit, _), Answer::Committed(Ok(committed))) = (command, answer) {
                 receipts::note(&self.db, &mut self.memory, &commit.early)?;
+                if let Some(page) = &commit.page {
+                    let mut page = page.clone();
+                    page.count(&committed.drafts);
+                    let tenant = self.memory.tenant(&self.db, &page.tenant)?;
+                    backfill::put(&self.db, tenant, &page.job, Some(&page.item))?;
+                }
             }
         }
         Ok(())
