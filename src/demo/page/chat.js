@@ -472,8 +472,12 @@ function chat() {
 
   byId('new-group').onclick = () => byId('group').showModal();
   byId('group-cancel').onclick = () => byId('group').close();
+  let creating = false;
   byId('group-form').onsubmit = async (/** @type {Event} */ event) => {
     event.preventDefault();
+    // Asked twice while the service thinks, there would be two groups.
+    if (creating) return;
+    creating = true;
     const name = byId('group-name').value.trim();
     const id = `${name.toLowerCase().replace(/[^a-z0-9]+/g, '-')}-${Date.now().toString(36)}`;
     const users = byId('group-members').value.split(/[\s,]+/).filter(Boolean);
@@ -484,6 +488,8 @@ function chat() {
       openTalk(conversationId(user, { group: id }));
     } catch (error) {
       toast(/** @type {Error} */ (error).message);
+    } finally {
+      creating = false;
     }
   };
 
