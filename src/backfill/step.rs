@@ -203,7 +203,8 @@ impl Runner {
         let full = capped || job.max_messages.is_some_and(|most| at.item.messages >= most);
         // What ends with this page is written with its end.
         let missed = items.first().is_some_and(|item| item.sent_at >= history);
-        let mut mark = self.mark(&job, &at.item, missed).filter(|_| next.is_some() && !full && !at.meets_known);
+        let goes_on = next.is_some() && !full && !at.meets_known;
+        let mut mark = if goes_on { self.mark(&job, &at.item, missed) } else { None };
         let marked = mark.is_some();
         let mut pulled = Pulled { whole: true, ..Pulled::default() };
         if at.meets_known {

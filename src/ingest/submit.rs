@@ -17,13 +17,6 @@ use super::retry::is_transient;
 use super::source::Source;
 use super::witness;
 
-/// What is asked of a submission.
-#[derive(Default)]
-struct Terms {
-    only_missing: bool,
-    page: Option<PageMark>,
-}
-
 impl Ingest {
     /// Journals decoded events of the provider registered under `alias`, in order, and says what became of each:
     /// for a message found with its recipient offline, of the message. Events already known change nothing.
@@ -42,7 +35,7 @@ impl Ingest {
         origin: Origin,
         items: Vec<Inbound>,
     ) -> Result<Vec<Appended>> {
-        self.take(tenant, alias, origin, items, &mut Terms::default()).await
+        self.take(tenant, alias, origin, items, false, &mut None).await
     }
 
     /// As [`submit`](Self::submit), for what may be missing: an event known already leaves no trace, whatever it says.
@@ -55,10 +48,7 @@ impl Ingest {
         items: Vec<Inbound>,
         page: &mut Option<PageMark>,
     ) -> Result<Vec<Appended>> {
-        let mut terms = Terms { only_missing: true, page: page.take() };
-        let answers = self.take(tenant, alias, origin, items, &mut terms).await;
-        *page = terms.page;
-        answers
+        self.take(tenant, alias, origin, items, true, page).await
     }
 
     async fn take(
@@ -67,7 +57,8 @@ impl Ingest {
         alias: &ProviderId,
         origin: Origin,
         items: Vec<Inbound>,
-        terms: &mut Terms,
+        only_missing: bool,
+        page: &mut Option<PageMark>,
     ) -> Result<Vec<Appended>> {
         let core = self.core();
         let source = core.sources.by_alias(alias).filter(|source| source.address.tenant == *tenant);
@@ -88,12 +79,12 @@ impl Ingest {
             let last = rest.len() <= limit;
             let part = &rest[..rest.len().min(limit)];
             let mut gathered = Gathered::default();
-            gathered.commit.only_missing = terms.only_missing;
-            gathered.commit.page = terms.page.clone().filter(|_| last).map(Box::new);
+            gathered.commit.only_missing = only_missing;
+            gathered.commit.page = page.as_ref().filter(|_| last).cloned().map(Box::new);
             let (used, outcome) = self.write(&source, origin, part, gathered).await;
             match outcome {
                 Ok(written) => {
-                    terms.page.take_if(|page| {
+                    page.take_if(|page| {
                         page.count(&written);
                         used == rest.len()
                     });

@@ -17,7 +17,7 @@ mod timelines;
 mod windows;
 
 pub(super) use ranges::{RangeColumns, range};
-pub(super) use timelines::{LineColumns, SqliteTimelines, columns, line};
+pub(super) use timelines::{LineColumns, SqliteTimelines, columns, line, lines};
 
 use switchboard_contract::{App, Result, Shard, TenantId};
 

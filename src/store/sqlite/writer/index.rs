@@ -125,21 +125,17 @@ impl Index {
         if cursor.is_none() {
             self.sweep.ends.clone_from(&self.ends);
         }
-        let (spots, finished);
-        {
-            // Nobody else ever waits to write here, so holding it while the database works holds nobody up.
-            let behind = self.behind.read();
-            let mut left = behind.after(cursor);
-            let taken: Vec<(Spot, &Stand)> = left.by_ref().take(most).collect();
-            finished = left.next().is_none();
-            threads(db, &taken)?;
-            histories(db, &taken)?;
-            spots = taken.into_iter().map(|(spot, _)| spot).collect();
-        }
+        // Nobody else ever waits to write here, so holding it while the database works holds nobody up.
+        let behind = self.behind.read();
+        let mut left = behind.after(cursor);
+        let taken: Vec<(Spot, &Stand)> = left.by_ref().take(most).collect();
+        let finished = left.next().is_none();
+        threads(db, &taken)?;
+        histories(db, &taken)?;
         if finished {
             self.ended(db)?;
         }
-        Ok((spots, finished))
+        Ok((taken.into_iter().map(|(spot, _)| spot).collect(), finished))
     }
 
     fn waiting(&self) -> usize {

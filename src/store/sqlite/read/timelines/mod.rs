@@ -39,7 +39,7 @@ macro_rules! lines {
         )
     };
 }
-pub(in crate::store::sqlite::read) use lines;
+pub(in crate::store::sqlite) use lines;
 
 const LOG: &str = lines!("WHERE l.place > ? AND l.place <= ? ORDER BY l.place LIMIT ? + 0");
 const ONE: &str = lines!("WHERE l.place = ?");

@@ -9,7 +9,7 @@ use switchboard_contract::{ConversationId, Error, ErrorKind, Position, Result, S
 use super::names::Conversation;
 use super::{OP, marks};
 use crate::store::sqlite::error::failed;
-use crate::store::sqlite::read::{LineColumns, columns, line};
+use crate::store::sqlite::read::{LineColumns, columns, line, lines};
 use crate::store::sqlite::writer::errands::Errand;
 use crate::store::sqlite::writer::memory::{Memory, STREAM_SHIFT};
 use crate::store::sqlite::writer::sql::{self, List};
@@ -20,12 +20,7 @@ static LINES: List = List::new(
     "(?,?,?,?,?,?,?,?,?,?,?,?,?)",
 );
 static INBOXES: List = List::new("INSERT INTO gate_inboxes (user, place) VALUES ", "(?,?)");
-const KEY: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM gate_lines l LEFT JOIN gate_conversations c ON c.id = l.conversation
-     WHERE l.gate = ? AND l.author = ? AND l.client = ?"
-);
+const KEY: &str = lines!("WHERE l.gate = ? AND l.author = ? AND l.client = ?");
 
 /// Writes lines.
 pub(crate) struct AppendLines {
@@ -172,7 +167,7 @@ impl<'a> Scribe<'a> {
                 self.change(db, change, &placed)?;
             }
         }
-        marks::raise(db, self.marks.drain().map(|((at, user), (out, read))| (at, user, out, read)))?;
+        marks::raise(db, self.marks.drain())?;
         sql::execute(db, "UPDATE gates SET tail = ? WHERE id = ?", params![self.tail, self.gate])
             .map(drop)
             .map_err(failed(OP))

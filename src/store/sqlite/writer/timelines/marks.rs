@@ -18,10 +18,13 @@ const DEVICE: &str = "
     INSERT INTO gate_devices (user, device, low, seen_at) VALUES (?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET low = max(low, excluded.low), seen_at = max(seen_at, excluded.seen_at)";
 
-/// Raises marks: conversation, user, delivered, read.
-pub(super) fn raise(db: &Connection, risen: impl IntoIterator<Item = (i64, i64, i64, i64)>) -> Result<()> {
+/// Raises marks: of a conversation and a user, what is delivered and read.
+pub(super) fn raise(db: &Connection, risen: impl IntoIterator<Item = ((i64, i64), (i64, i64))>) -> Result<()> {
     let mut write = db.prepare_cached(MARKS).map_err(failed(OP))?;
-    risen.into_iter().try_for_each(|marks| write.execute(marks).map(drop)).map_err(failed(OP))
+    for ((conversation, user), (delivered, read)) in risen {
+        write.execute((conversation, user, delivered, read)).map_err(failed(OP))?;
+    }
+    Ok(())
 }
 
 /// Writes cursors of devices.
@@ -61,6 +64,6 @@ impl Errand for RaiseMarks {
                 mark.1 = mark.1.max(marks.read.0.cast_signed());
             }
         }
-        raise(db, risen.into_iter().map(|((at, user), (out, read))| (at, user, out, read)))
+        raise(db, risen)
     }
 }

@@ -1,6 +1,7 @@
 //! Numbers of users and conversations of the self-hosted service: looked up once, and kept at hand.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use switchboard_contract::{ConversationId, Result, UserId};
@@ -68,22 +69,7 @@ impl GateNames {
         gate: i64,
         wanted: impl Iterator<Item = &'a UserId>,
     ) -> Result<HashMap<UserId, i64>> {
-        let mut found = HashMap::new();
-        for name in wanted {
-            if found.contains_key(name) {
-                continue;
-            }
-            let known = self.users.get(&(gate, name.clone()));
-            let id = match known {
-                Some(id) => id,
-                None => user(db, gate, name)?,
-            };
-            if known.is_none() {
-                self.users.insert((gate, name.clone()), id);
-            }
-            found.insert(name.clone(), id);
-        }
-        Ok(found)
+        numbered(&mut self.users, gate, wanted, |name| user(db, gate, name))
     }
 
     /// These conversations; what is new is written down.
@@ -93,23 +79,34 @@ impl GateNames {
         gate: i64,
         wanted: impl Iterator<Item = &'a ConversationId>,
     ) -> Result<HashMap<ConversationId, Conversation>> {
-        let mut found = HashMap::new();
-        for name in wanted {
-            if found.contains_key(name) {
-                continue;
-            }
-            let known = self.conversations.get(&(gate, name.clone()));
-            let conversation = match known {
-                Some(conversation) => conversation,
-                None => conversation(db, gate, name)?,
-            };
-            if known.is_none() {
-                self.keep(gate, name, conversation);
-            }
-            found.insert(name.clone(), conversation);
-        }
-        Ok(found)
+        numbered(&mut self.conversations, gate, wanted, |name| conversation(db, gate, name))
     }
+}
+
+/// What these names stand for: remembered, or found in the file, or made there, in the order in which they are met.
+fn numbered<'a, K: Clone + Eq + Hash + 'a, V: Copy>(
+    memory: &mut Recent<(i64, K), V>,
+    gate: i64,
+    wanted: impl Iterator<Item = &'a K>,
+    find_or_make: impl Fn(&K) -> Result<V>,
+) -> Result<HashMap<K, V>> {
+    let mut found = HashMap::new();
+    for name in wanted {
+        if found.contains_key(name) {
+            continue;
+        }
+        let key = (gate, name.clone());
+        let value = match memory.get(&key) {
+            Some(known) => known,
+            None => {
+                let value = find_or_make(name)?;
+                memory.insert(key, value);
+                value
+            }
+        };
+        found.insert(name.clone(), value);
+    }
+    Ok(found)
 }
 
 fn user(db: &Connection, gate: i64, name: &UserId) -> Result<i64> {
