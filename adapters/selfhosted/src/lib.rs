@@ -7,6 +7,7 @@
 //! [`frame`] is the wire: a 20-byte header, protobuf bodies, and a JSON form of the same. [`proto`] holds the bodies,
 //! generated from the published `proto/gate.proto`.
 
+mod bell;
 pub mod client;
 pub mod frame;
 pub mod gate;

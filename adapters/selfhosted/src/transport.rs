@@ -1,10 +1,13 @@
 //! Packets over a stream, whatever its form: plain TCP, or WebSocket in binary or JSON.
 
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
 use switchboard_contract::Clock;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -19,8 +22,21 @@ use crate::outbox::{Outbox, Part, binary, message_head, write_chunks};
 const BUFFER: usize = 4096;
 
 /// A stream of bytes both ways.
-pub(crate) trait Bytestream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytestream for T {}
+pub(crate) trait Bytestream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Whether trying to read may bring something, which costs less than trying.
+    fn poll_readable(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+impl Bytestream for TcpStream {
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.poll_read_ready(context).map(drop)
+    }
+}
+
+impl Bytestream for tokio_rustls::server::TlsStream<TcpStream> {}
+impl Bytestream for tokio_rustls::client::TlsStream<TcpStream> {}
 
 pub(crate) type Io = Box<dyn Bytestream>;
 
@@ -44,9 +60,22 @@ pub(crate) enum Side {
 
 /// A connection that carries packets.
 pub(crate) enum Transport {
-    Tcp { io: Io, decoder: Decoder },
-    Binary { socket: Box<WebSocketStream<Io>>, decoder: Decoder, role: Side },
-    Json { socket: Box<WebSocketStream<Io>> },
+    Tcp {
+        io: Io,
+        decoder: Decoder,
+    },
+    Binary {
+        socket: Box<WebSocketStream<Io>>,
+        decoder: Decoder,
+        role: Side,
+        /// Everything that had come was read.
+        drained: bool,
+        /// The library has something of its own to write, a pong.
+        owes: bool,
+    },
+    Json {
+        socket: Box<WebSocketStream<Io>>,
+    },
 }
 
 fn limits(limit: u32) -> WebSocketConfig {
@@ -83,8 +112,10 @@ impl Transport {
         };
         let socket = tokio_tungstenite::accept_hdr_async_with_config(io, choose, Some(limits(limit))).await?;
         let socket = Box::new(socket);
-        let (decoder, role) = (Decoder::new(limit), Side::Server);
-        Ok(if json { Self::Json { socket } } else { Self::Binary { socket, decoder, role } })
+        if json {
+            return Ok(Self::Json { socket });
+        }
+        Ok(Self::Binary { socket, decoder: Decoder::new(limit), role: Side::Server, drained: false, owes: false })
     }
 
     /// Opens a WebSocket as a client, for binary packets.
@@ -92,7 +123,8 @@ impl Transport {
         let mut request = format!("ws://{host}/").into_client_request()?;
         request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(BINARY_PROTOCOL));
         let (socket, _) = tokio_tungstenite::client_async_with_config(request, io, Some(limits(limit))).await?;
-        Ok(Self::Binary { socket: Box::new(socket), decoder: Decoder::new(limit), role: Side::Client })
+        let (socket, decoder) = (Box::new(socket), Decoder::new(limit));
+        Ok(Self::Binary { socket, decoder, role: Side::Client, drained: false, owes: false })
     }
 
     /// The next packet. May be dropped and called again at any time.
@@ -108,18 +140,18 @@ impl Transport {
                     Ok(_) => {}
                 }
             },
-            Self::Binary { socket, decoder, .. } => loop {
+            Self::Binary { socket, decoder, drained, owes, .. } => loop {
                 if let Some(packet) = decoder.next_packet().map_err(Lost::Fault)? {
                     return Ok(packet);
                 }
-                match message(socket).await? {
+                match poll_fn(|context| poll_message(socket, drained, context)).await? {
                     Message::Binary(bytes) => decoder.extend(&bytes),
                     Message::Text(_) => return Err(Lost::Fault(FrameError::Body("text on a binary link".to_owned()))),
-                    _ => {}
+                    _ => *owes = true,
                 }
             },
             Self::Json { socket } => loop {
-                match message(socket).await? {
+                match poll_fn(|context| poll_message(socket, &mut false, context)).await? {
                     Message::Text(text) => return from_json(&text).map_err(Lost::Fault),
                     Message::Binary(_) => {
                         return Err(Lost::Fault(FrameError::Body("bytes on a JSON link".to_owned())));
@@ -162,10 +194,13 @@ impl Transport {
                 let chunks = binary(parts, size, |_, _| {});
                 write_chunks(io, &chunks).await.map_err(|_| Lost::Gone)
             }
-            Self::Binary { socket, role: Side::Server, .. } => {
+            Self::Binary { socket, role: Side::Server, owes, .. } => {
                 let chunks = binary(parts, size, message_head);
-                // Nothing of the library's own, a pong, may be half written.
-                socket.flush().await.map_err(|_| Lost::Gone)?;
+                // Nothing of the library's own may be half written.
+                if *owes {
+                    socket.flush().await.map_err(|_| Lost::Gone)?;
+                    *owes = false;
+                }
                 write_chunks(socket.get_mut(), &chunks).await.map_err(|_| Lost::Gone)
             }
             Self::Binary { socket, role: Side::Client, .. } => {
@@ -210,11 +245,21 @@ impl Transport {
     }
 }
 
-async fn message(socket: &mut WebSocketStream<Io>) -> Result<Message, Lost> {
-    match socket.next().await {
+/// The next message. The library clears a buffer whenever it tries to read: what was drained is asked first.
+fn poll_message(
+    socket: &mut WebSocketStream<Io>,
+    drained: &mut bool,
+    context: &mut Context<'_>,
+) -> Poll<Result<Message, Lost>> {
+    if *drained {
+        ready!(socket.get_mut().poll_readable(context));
+    }
+    let next = socket.poll_next_unpin(context);
+    *drained = next.is_pending();
+    Poll::Ready(match ready!(next) {
         Some(Ok(Message::Close(_))) | None => Err(Lost::Gone),
         Some(Ok(message)) => Ok(message),
         Some(Err(WebError::Capacity(_))) => Err(Lost::Fault(FrameError::TooLong { length: u32::MAX, limit: 0 })),
         Some(Err(_)) => Err(Lost::Gone),
-    }
+    })
 }

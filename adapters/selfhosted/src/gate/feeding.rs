@@ -4,16 +4,17 @@
 //! The machine is fed with pieces of runs, each as one event at the position of its first entry: what many devices get
 //! is encoded once and counted once. A device acknowledges by position, which may lie within a piece.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
 use prost::encoding::{WireType, encode_key, encode_varint};
-use switchboard_contract::reception::{Action, Feed, Handle, Head, Input, Key, State};
+use switchboard_contract::reception::{Action, Feed, Head, Input, Key, State};
 use switchboard_contract::storage::{DeviceCursor, Glimpse, Timelines};
 use switchboard_contract::{Position, Result, Sequence, Timestamp, UserId};
 
-use super::session::{End, FLUSH, Finished, ME, Pulling, SHARD, Session, storage_end};
+use super::session::{End, FLUSH, Finished, Held, ME, Pulling, SHARD, Session, storage_end};
 use crate::frame::{Command, Kind, Packet};
 use crate::service::{Piece, Run};
 
@@ -26,6 +27,9 @@ impl Session {
     /// The next page, which acknowledges the last.
     pub(super) async fn pull(&mut self, correlation: u64, pull: &crate::proto::Pull) -> Result<(), End> {
         self.acknowledge(pull.after);
+        if self.saving {
+            self.shared.service.saver().hurry();
+        }
         let most = self.shared.config.page_size.max(1);
         let limit = if pull.limit == 0 { most } else { pull.limit.min(most) } as usize;
         self.pulling = Some(Pulling { correlation, limit, page: None });
@@ -67,7 +71,9 @@ impl Session {
         loop {
             let actions = self.apply(Input::Take(ME, BURST));
             let (pieces, read) = self.carry_out(actions).await?;
-            self.fresh |= !pieces.is_empty();
+            if let Some(last) = pieces.last() {
+                self.fresh = Some(last.run.offered_at().unwrap_or_else(|| self.now()));
+            }
             // Less than was asked for, and nothing was read: there is no more.
             let all = pieces.len() < BURST && !read;
             pieces.into_iter().for_each(|piece| self.outbox.push_piece(piece));
@@ -84,35 +90,26 @@ impl Session {
 
     /// Everything up to this position has arrived.
     pub(super) fn acknowledge(&mut self, through: u64) {
-        let (mut handles, mut done, mut cut) = (Vec::new(), Vec::new(), None);
-        for (position, handle) in self.out.range(..=through) {
-            match self.held.get(position) {
-                Some(piece) if piece.last() > through => cut = Some(*position),
-                _ => {
-                    done.push(*position);
-                    handles.push(*handle);
+        let (mut handles, mut kept, before) = (Vec::new(), Vec::new(), self.acked);
+        while let Some(mut held) = self.held.pop_front_if(|held| held.at <= through) {
+            match held.handle {
+                Some(handle) if held.piece.last() <= through => {
+                    handles.push(handle);
+                    self.let_go(&held.piece);
+                    self.acked = self.acked.max(held.piece.last());
+                    self.shared.service.delivered(&self.route.user, &held.piece.run);
+                    continue;
                 }
+                Some(_) => self.cut(&mut held.piece, through),
+                None => {}
             }
+            kept.push(held);
         }
-        let before = self.acked;
-        for position in done {
-            self.out.remove(&position);
-            let Some(piece) = self.held.remove(&position) else { continue };
-            self.held_entries -= piece.len();
-            self.held_bytes -= piece.size();
-            self.acked = self.acked.max(piece.last());
-            self.shared.service.delivered(&self.route.user, &piece.run);
-        }
-        if let Some(piece) = cut.and_then(|position| self.held.get_mut(&position)) {
-            let (entries, bytes) = (piece.len(), piece.size());
-            if let Some(last) = piece.items().iter().rev().map(|item| item.position.0).find(|at| *at <= through) {
-                self.acked = self.acked.max(last);
-            }
-            if let Some(rest) = Piece::between(&piece.run, through, piece.last(), usize::MAX) {
-                *piece = rest;
-                self.held_entries -= entries - piece.len();
-                self.held_bytes -= bytes - piece.size();
-            }
+        kept.into_iter().rev().for_each(|held| self.held.push_front(held));
+        self.out -= handles.len();
+        // Most devices have nothing to do most of the time.
+        if self.held.is_empty() && self.held.capacity() > 8 {
+            self.held = VecDeque::new();
         }
         if !handles.is_empty() {
             self.apply(Input::Ack(&handles));
@@ -124,6 +121,39 @@ impl Session {
                 self.route.acked.store(self.acked, Ordering::Relaxed);
             }
         }
+    }
+
+    /// The first part of a piece is acknowledged.
+    fn cut(&mut self, piece: &mut Piece, through: u64) {
+        // What a piece was cut off before is not put back.
+        let through = through.max(piece.first().position.0.saturating_sub(1));
+        if let Some(last) = piece.items().iter().rev().map(|item| item.position.0).find(|at| *at <= through) {
+            self.acked = self.acked.max(last);
+        }
+        if let Some(rest) = Piece::between(&piece.run, through, piece.last(), usize::MAX) {
+            self.let_go(piece);
+            self.hold(&rest);
+            *piece = rest;
+        }
+    }
+
+    fn hold(&mut self, piece: &Piece) {
+        self.held_entries += piece.len();
+        self.held_bytes += piece.size();
+    }
+
+    fn let_go(&mut self, piece: &Piece) {
+        self.held_entries -= piece.len();
+        self.held_bytes -= piece.size();
+    }
+
+    fn held_at(&mut self, position: u64) -> Option<&mut Held> {
+        // Mostly it is the last one.
+        if self.held.back().is_some_and(|held| held.at == position) {
+            return self.held.back_mut();
+        }
+        let index = self.held.binary_search_by_key(&position, |held| held.at).ok()?;
+        self.held.get_mut(index)
     }
 
     /// Hands the machine something; what it wants besides is remembered or returned.
@@ -153,7 +183,8 @@ impl Session {
         }
         let (user, device) = (self.route.user.clone(), self.route.device.clone());
         self.saving = true;
-        let saved = self.shared.service.saver().save(DeviceCursor { user, device, low, seen_at: now }).await;
+        let (saver, cursor) = (self.shared.service.saver(), DeviceCursor { user, device, low, seen_at: now });
+        let saved = if self.pulling.is_some() { saver.save(cursor).await } else { saver.save_later(cursor).await };
         self.begun.push(Box::pin(async move {
             Finished::Saved(match saved {
                 Ok(answer) => answer.await.unwrap_or(false),
@@ -168,10 +199,10 @@ impl Session {
         for action in actions {
             match action {
                 Action::Deliver(dispatch) => {
-                    let Handle { place, .. } = dispatch.handle;
-                    if let Some(piece) = self.held.get(&place.position.0) {
-                        self.out.insert(place.position.0, dispatch.handle);
-                        pieces.push(piece.clone());
+                    if let Some(held) = self.held_at(dispatch.handle.place.position.0) {
+                        let again = held.handle.replace(dispatch.handle).is_some();
+                        pieces.push(held.piece.clone());
+                        self.out += usize::from(!again);
                     }
                 }
                 Action::Read { after, until, limit, .. } => read |= self.feed(after, until, limit).await?,
@@ -186,8 +217,7 @@ impl Session {
         let config = &self.shared.config;
         let most = self.pulling.as_ref().map_or(config.max_in_flight.max(1) as usize, |pulling| pulling.limit);
         // Under concurrent reception the machine may put off what it was fed, and asks for it again.
-        let (waiting, limit) =
-            if self.concurrent { (self.out.len(), limit.div_ceil(2)) } else { (self.held_entries, limit) };
+        let (waiting, limit) = if self.concurrent { (self.out, limit.div_ceil(2)) } else { (self.held_entries, limit) };
         let room = most.saturating_sub(waiting).min(limit);
         let spare = match self.concurrent {
             true => PAGE_BYTES,
@@ -204,12 +234,15 @@ impl Session {
             if self.concurrent { pieces.into_iter().flat_map(Piece::singles).collect() } else { pieces };
         let heads: Vec<Head> = pieces.iter().map(|piece| self.head(piece)).collect();
         for piece in pieces {
-            self.held_entries += piece.len();
-            self.held_bytes += piece.size();
-            if let Some(other) = self.held.insert(piece.first().position.0, piece) {
-                self.held_entries -= other.len();
-                self.held_bytes -= other.size();
+            self.hold(&piece);
+            let at = piece.first().position.0;
+            if let Some(held) = self.held_at(at) {
+                let other = std::mem::replace(&mut held.piece, piece);
+                self.let_go(&other);
+                continue;
             }
+            let index = self.held.partition_point(|held| held.at < at);
+            self.held.insert(index, Held { at, piece, handle: None });
         }
         self.apply(Input::Feed(Feed { shard: SHARD, after, until, heads: &heads, wanted: &|_| true }));
         Ok(true)

@@ -2,20 +2,24 @@
 //!
 //! [`feeding`]: super::feeding
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::{AbortHandle, BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use switchboard_contract::reception::{Handle, Input, Lease, Reception, Restored, Settings, Worker};
 use switchboard_contract::storage::{Backlog, PoisonPolicy, Reception as Mode, ShardCursor};
-use switchboard_contract::{Error, Position, Result, Shard, Sleep, Timestamp};
+use switchboard_contract::{Clock, Error, Position, Result, Shard, Sleep, Timestamp};
 
 use super::cadence::Cadence;
 use super::connection::refuse;
 use super::listener::Shared;
+use crate::bell::Caller;
 use crate::frame::{Body, Command, Kind, Packet, encode_body};
 use crate::outbox::Outbox;
 use crate::proto;
@@ -72,20 +76,20 @@ pub(super) struct Session {
     token_ends: Option<Timestamp>,
     pub(super) machine: Reception,
     pub(super) concurrent: bool,
-    /// What is fed to the machine and not acknowledged, by the position it was fed with; and how much that is.
-    pub(super) held: BTreeMap<u64, Piece>,
+    /// What is fed to the machine and not acknowledged, in ascending order; and how much that is.
+    pub(super) held: VecDeque<Held>,
     pub(super) held_entries: usize,
     pub(super) held_bytes: usize,
-    /// What of it is sent.
-    pub(super) out: BTreeMap<u64, Handle>,
+    /// How many of them are sent.
+    pub(super) out: usize,
     /// Acknowledgements come as one position: up to here everything is.
     pub(super) acked: u64,
     /// The device takes entries as they come.
     pub(super) live: bool,
     /// There may be something for it.
     pub(super) behind: bool,
-    /// Entries were put out since the last write, and all there were.
-    pub(super) fresh: bool,
+    /// Entries were put out since the last write, and when they were handed to their readers.
+    pub(super) fresh: Option<Timestamp>,
     /// No entries go out before: what comes meanwhile goes out together.
     flush_at: Option<Timestamp>,
     pub(super) pulling: Option<Pulling>,
@@ -99,6 +103,50 @@ pub(super) struct Session {
     /// Writes left in this second, and when it began.
     pub(super) allowance: (u32, Timestamp),
     last_heard: Timestamp,
+    /// The time of this step.
+    at: Timestamp,
+}
+
+/// A piece that is fed to the machine and not acknowledged.
+pub(super) struct Held {
+    /// The position it was fed with.
+    pub(super) at: u64,
+    pub(super) piece: Piece,
+    /// By which name it is sent.
+    pub(super) handle: Option<Handle>,
+}
+
+/// The next time at which something is to be done.
+#[derive(Default)]
+struct Timer {
+    due: Option<(Timestamp, Sleep)>,
+    caller: Caller,
+}
+
+impl Timer {
+    fn set(&mut self, due: Timestamp, now: Timestamp, clock: &dyn Clock) {
+        if self.due.as_ref().is_none_or(|(at, _)| *at > due) {
+            self.due = Some((due, clock.sleep(due.since(now))));
+            self.caller.renew();
+        }
+    }
+
+    fn poll(&mut self, context: &Context<'_>) -> Poll<()> {
+        let Some((_, sleep)) = &mut self.due else { return Poll::Pending };
+        let over = self.caller.poll(context, |context| sleep.poll_unpin(context));
+        if over.is_ready() {
+            self.due = None;
+        }
+        over
+    }
+}
+
+/// What a session waits for.
+enum Event {
+    Finished(Finished),
+    News,
+    Packet(Result<Packet, Lost>),
+    Time,
 }
 
 impl Session {
@@ -132,14 +180,14 @@ impl Session {
             token_ends,
             machine,
             concurrent,
-            held: BTreeMap::new(),
+            held: VecDeque::new(),
             held_entries: 0,
             held_bytes: 0,
-            out: BTreeMap::new(),
+            out: 0,
             acked: low.0,
             live: concurrent,
             behind: concurrent,
-            fresh: false,
+            fresh: None,
             flush_at: None,
             pulling: None,
             unsaved: false,
@@ -149,11 +197,12 @@ impl Session {
             open: BTreeMap::new(),
             outbox: Outbox::default(),
             last_heard: now,
+            at: now,
         }
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        self.shared.service.clock().now()
+        self.at
     }
 
     pub(super) async fn run(mut self: Box<Self>, mut transport: Transport, ack: Packet) {
@@ -166,32 +215,28 @@ impl Session {
 
     async fn serve(&mut self, transport: &mut Transport) -> End {
         let clock = self.shared.service.clock().clone();
-        let mut timer: Option<(Timestamp, Sleep)> = None;
+        let (mut timer, reader) = (Timer::default(), Caller::default());
         loop {
             if let Err(end) = self.put_out(transport).await {
                 return end;
             }
-            let now = self.now();
+            let now = clock.now();
+            self.at = now;
             let Some(due) = self.next_due(now) else { return End::Silent };
             if self.token_ends.is_some_and(|end| end <= now) {
                 return End::Kicked(RouteKick::new(proto::kicked::Reason::TokenEnded));
             }
-            if timer.as_ref().is_none_or(|(at, _)| *at > due) {
-                timer = Some((due, clock.sleep(due.since(now))));
-            }
-            let room = self.begun.len() < self.shared.config.max_requests;
-            let listens = self.flush_at.is_none() || !self.live;
-            let route = self.route.clone();
-            let stepped = tokio::select! {
-                biased;
-                Some(done) = self.begun.next() => self.finished(done).await,
-                () = route.wake.notified(), if listens => self.news().await,
-                packet = transport.read(), if room => self.read(packet, transport).await,
-                () = elapsed(&mut timer) => {
-                    timer = None;
+            timer.set(due, now, &*clock);
+            let event = poll_fn(|context| self.poll_event(transport, &reader, &mut timer, context)).await;
+            self.at = clock.now();
+            let stepped = match event {
+                Event::Finished(done) => self.finished(done).await,
+                Event::News => self.news().await,
+                Event::Packet(packet) => self.read(packet, transport).await,
+                Event::Time => {
                     self.tick();
                     // Mostly it is the end of a pause, and something came meanwhile.
-                    if route.wake.notified().now_or_never().is_some() { self.news().await } else { Ok(()) }
+                    if self.route.bell.take() { self.news().await } else { Ok(()) }
                 }
             };
             if let Err(end) = stepped {
@@ -200,10 +245,34 @@ impl Session {
         }
     }
 
+    /// What happens next.
+    fn poll_event(
+        &mut self,
+        transport: &mut Transport,
+        reader: &Caller,
+        timer: &mut Timer,
+        context: &mut Context<'_>,
+    ) -> Poll<Event> {
+        if !self.begun.is_empty()
+            && let Poll::Ready(Some(done)) = self.begun.poll_next_unpin(context)
+        {
+            return Poll::Ready(Event::Finished(done));
+        }
+        // While entries wait for the end of a pause, more of them are no news.
+        let listens = !self.live || !self.behind || self.flush_at.is_none();
+        if listens && self.route.bell.poll_rung(context).is_ready() {
+            return Poll::Ready(Event::News);
+        }
+        let room = self.begun.len() < self.shared.config.max_requests;
+        if room && let Poll::Ready(packet) = reader.poll(context, |context| pin!(transport.read()).poll(context)) {
+            return Poll::Ready(Event::Packet(packet));
+        }
+        timer.poll(context).map(|()| Event::Time)
+    }
+
     /// Writes what is there. Entries wait for the end of the pause since the last ones, unless something else goes out
     /// at once anyway.
     async fn put_out(&mut self, transport: &mut Transport) -> Result<(), End> {
-        let clock = self.shared.service.clock().clone();
         loop {
             let now = self.now();
             self.flush_at = self.flush_at.filter(|at| *at > now);
@@ -211,19 +280,21 @@ impl Session {
                 self.deliver().await.map_err(|error| storage_end(&error))?;
             }
             self.store(now).await;
-            if self.fresh && !self.behind {
-                self.flush_at = Some(now + self.shared.config.flush_every);
+            let fresh = self.fresh.take();
+            if let (Some(offered_at), false) = (fresh, self.behind) {
+                self.flush_at = Some(offered_at + self.shared.config.flush_every);
             }
-            match transport.write(&mut self.outbox, self.shared.config.write_within, &*clock).await {
+            let (within, clock) = (self.shared.config.write_within, &**self.shared.service.clock());
+            match transport.write(&mut self.outbox, within, clock).await {
                 Ok(()) => {}
                 Err(Lost::Slow) => return Err(End::Kicked(RouteKick::new(proto::kicked::Reason::Slow))),
                 Err(_) => return Err(End::Gone),
             }
             // More than one write bears goes on at once; how much there may be is bounded by what is not acknowledged.
-            let more = std::mem::take(&mut self.fresh) && self.behind;
-            if !more {
+            if fresh.is_none() || !self.behind {
                 return Ok(());
             }
+            self.at = clock.now();
         }
     }
 
@@ -237,7 +308,9 @@ impl Session {
         let next = [Some(silent_at), self.token_ends, self.machine.next_tick(), save_at].into_iter().flatten().min();
         // A tick that is due already is done in a moment: the machine may have nothing for it to do.
         let next = next.unwrap_or(silent_at).max(now + Duration::from_millis(10));
-        Some(self.flush_at.map_or(next, |at| at.min(next)))
+        // Without anything to put out, nobody waits for the end of the pause.
+        let flush_at = self.flush_at.filter(|_| self.live && self.behind);
+        Some(flush_at.map_or(next, |at| at.min(next)))
     }
 
     fn tick(&mut self) {
@@ -360,10 +433,12 @@ impl Session {
 
     /// What is acknowledged and not stored yet is stored before the end.
     async fn save_all(&mut self) {
+        self.shared.service.saver().hurry();
         while self.saving || self.unsaved {
             if !self.saving {
                 self.save_at = self.now();
                 self.store(self.save_at).await;
+                self.shared.service.saver().hurry();
                 continue;
             }
             match self.begun.next().await {
@@ -416,13 +491,6 @@ impl Session {
         }
         let _ = transport.write(&mut self.outbox, FAREWELL, &*clock).await;
         transport.close(FAREWELL, &*clock).await;
-    }
-}
-
-async fn elapsed(timer: &mut Option<(Timestamp, Sleep)>) {
-    match timer {
-        Some((_, sleep)) => sleep.await,
-        None => std::future::pending().await,
     }
 }
 

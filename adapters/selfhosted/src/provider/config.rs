@@ -112,7 +112,8 @@ pub struct SelfHostedConfig {
     pub max_in_flight: u32,
     /// Their bytes, from which on no more are sent.
     pub max_unacked_bytes: usize,
-    /// How often entries go out to one device at most; what comes meanwhile goes out together.
+    /// How often entries go out to one device at most, and messages of a large group are written; what comes meanwhile goes
+    /// together.
     #[serde(with = "humantime_serde")]
     pub flush_every: Duration,
     /// Writes of one connection in each second.
@@ -263,6 +264,7 @@ impl SelfHostedConfig {
             recall_within: self.recall_within,
             token_ttl: self.token_ttl,
             push_after: self.push_after,
+            flush_every: self.flush_every,
             ..ServiceConfig::default()
         }
     }

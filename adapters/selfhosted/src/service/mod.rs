@@ -5,6 +5,7 @@
 
 mod acts;
 mod delivered;
+mod gathering;
 mod groups;
 mod prepare;
 mod push;
@@ -52,6 +53,9 @@ pub struct ServiceConfig {
     pub recall_within: Duration,
     /// How long a message may stay without the acknowledgement of any device before the push hook is told.
     pub push_after: Duration,
+    /// How long messages to a group that has many devices online wait for one another, to be written and handed out
+    /// together.
+    pub flush_every: Duration,
     /// How often delivered marks are written.
     pub marks_every: Duration,
     /// How long a login token is good.
@@ -66,6 +70,7 @@ impl Default for ServiceConfig {
             max_members: 5_000,
             recall_within: Duration::from_secs(120),
             push_after: Duration::from_secs(5),
+            flush_every: Duration::from_millis(10),
             marks_every: Duration::from_millis(200),
             token_ttl: Duration::from_secs(7 * 24 * 3600),
         }
@@ -146,7 +151,7 @@ impl Service {
         let pushes = push::start(push, &tasks, sources, config.push_after, stop.clone());
         let writer =
             writer::start(&tasks, log.clone(), clock.clone(), config.clone(), routes.clone(), announce, pushes);
-        let saver = saver::start(&tasks, log.clone());
+        let saver = saver::start(&tasks, clock.clone(), log.clone());
         let delivered =
             delivered::start(&tasks, clock.clone(), config.marks_every, writer.clone(), log.clone(), stop.clone());
         tasks.spawn(sweep(routes.clone(), clock.clone(), stop.clone()));

@@ -9,9 +9,9 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
 use switchboard_contract::{Timestamp, UserId};
-use tokio::sync::Notify;
 
 use super::run::{Piece, Run};
+use crate::bell::Bell;
 use crate::frame::{Command, Kind, Packet};
 use crate::proto;
 
@@ -49,7 +49,7 @@ pub(crate) struct Route {
     /// The device has acknowledged everything up to here, durably or not.
     pub(crate) acked: AtomicU64,
     queue: Mutex<Queue>,
-    pub(crate) wake: Notify,
+    pub(crate) bell: Bell,
 }
 
 #[derive(Debug, Default)]
@@ -114,7 +114,7 @@ impl Route {
             queue.runs.push_back(run.clone());
         }
         drop(queue);
-        self.wake.notify_one();
+        self.bell.ring();
     }
 
     fn tell(&self, packet: Packet) {
@@ -124,12 +124,12 @@ impl Route {
         }
         queue.notices.push_back(packet);
         drop(queue);
-        self.wake.notify_one();
+        self.bell.ring();
     }
 
     pub(crate) fn kick(&self, kick: RouteKick) {
         self.queue.lock().kick.get_or_insert(kick);
-        self.wake.notify_one();
+        self.bell.ring();
     }
 
     pub(crate) fn news(&self) -> News {
@@ -260,7 +260,7 @@ impl Routes {
             patience: AtomicU64::new(u64::MAX),
             acked: AtomicU64::new(0),
             queue: Mutex::default(),
-            wake: Notify::new(),
+            bell: Bell::default(),
         });
         let replaced = self.table.add(route.clone());
         for other in &replaced {
@@ -281,9 +281,14 @@ impl Routes {
         found
     }
 
-    /// Hands a run to every device of these users that is online.
-    pub(crate) fn offer<'a>(&self, users: impl IntoIterator<Item = &'a UserId>, run: &Arc<Run>) {
-        self.table.visit(&mut users.into_iter(), &mut |route| route.offer(run));
+    /// Hands a run to every device of these users that is online. Returns how many there are.
+    pub(crate) fn offer<'a>(&self, users: impl IntoIterator<Item = &'a UserId>, run: &Arc<Run>) -> usize {
+        let mut offered = 0;
+        self.table.visit(&mut users.into_iter(), &mut |route| {
+            route.offer(run);
+            offered += 1;
+        });
+        offered
     }
 
     pub(crate) fn tell(&self, user: &UserId, packet: &Packet) -> usize {

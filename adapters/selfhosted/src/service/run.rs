@@ -8,7 +8,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use switchboard_contract::storage::{Glimpse, Line, LineKind};
-use switchboard_contract::{ConversationId, Error, ErrorKind, MessageId, Position, Result, Sequence, UserId};
+use switchboard_contract::{
+    ConversationId, Error, ErrorKind, MessageId, Position, Result, Sequence, Timestamp, UserId,
+};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::frame::{Command, HEADER_BYTES, Header, Kind, Packet, to_json};
@@ -54,6 +56,8 @@ pub(crate) struct Run {
     /// DELIVER packets, one behind the other.
     bytes: Bytes,
     reaches: Vec<Reach>,
+    /// When it was handed to its readers; `None` for what was read from the log.
+    offered_at: Option<Timestamp>,
     json: OnceLock<Vec<Utf8Bytes>>,
 }
 
@@ -131,8 +135,8 @@ impl Runner {
         }
     }
 
-    pub(crate) fn done(self) -> Arc<Run> {
-        Arc::new(Run { bytes: self.bytes.freeze(), ..self.run })
+    pub(crate) fn done(self, offered_at: Option<Timestamp>) -> Arc<Run> {
+        Arc::new(Run { bytes: self.bytes.freeze(), offered_at, ..self.run })
     }
 }
 
@@ -142,7 +146,7 @@ impl Run {
     pub(crate) fn of<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Arc<Self> {
         let mut runner = Runner::default();
         lines.into_iter().for_each(|line| runner.push(line));
-        runner.done()
+        runner.done(None)
     }
 
     /// Of what the log has of these lines.
@@ -154,7 +158,17 @@ impl Run {
         for glimpse in glimpses {
             runner.push_stored(glimpse)?;
         }
-        Ok(runner.done())
+        Ok(runner.done(None))
+    }
+
+    /// When it was handed to its readers, if it was.
+    pub(crate) fn offered_at(&self) -> Option<Timestamp> {
+        self.offered_at
+    }
+
+    /// The conversations it has messages of.
+    pub(crate) fn conversations(&self) -> impl Iterator<Item = &ConversationId> {
+        self.reaches.iter().map(|reach| &reach.conversation)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -294,8 +308,6 @@ fn entry_length(payload: &[u8], position: Position, sequence: Option<Sequence>) 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use switchboard_contract::Timestamp;
 
     use super::*;
     use crate::frame::Decoder;

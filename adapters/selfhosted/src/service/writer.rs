@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use super::acts::{Act, Posted};
+use super::gathering::Gathering;
 use super::prepare::{After, Prepared, Preparer};
 use super::push::{PushHint, Pushes, Watched};
 use super::run::Runner;
@@ -21,9 +22,9 @@ use crate::proto;
 /// Acts that wait for the writer; more wait with their callers.
 const QUEUE: usize = 4096;
 /// Acts written in one transaction, at most.
-const BATCH: usize = 1024;
+pub(super) const BATCH: usize = 1024;
 
-enum Order {
+pub(super) enum Order {
     Act(Box<Act>, oneshot::Sender<Result<Posted>>),
     Know(UserId, oneshot::Sender<()>),
 }
@@ -79,14 +80,16 @@ pub(super) fn start(
     pushes: Pushes,
 ) -> WriterHandle {
     let (sender, commands) = mpsc::channel(QUEUE);
-    let writer =
-        Writer { preparer: Preparer::new(log.clone(), clock, config), log, routes, tail, pushes, open: Vec::new() };
+    let gathering = Gathering::new(clock.clone(), config.flush_every);
+    let preparer = Preparer::new(log.clone(), clock, config);
+    let writer = Writer { preparer, gathering, log, routes, tail, pushes, open: Vec::new() };
     tasks.spawn(writer.run(commands));
     WriterHandle(Arc::new(Mutex::new(Some(sender))))
 }
 
 struct Writer {
     preparer: Preparer,
+    gathering: Gathering,
     log: Arc<dyn Timelines>,
     routes: Routes,
     tail: watch::Sender<u64>,
@@ -99,6 +102,7 @@ impl Writer {
     async fn run(mut self, mut commands: mpsc::Receiver<Order>) {
         let mut batch = Vec::new();
         while commands.recv_many(&mut batch, BATCH).await > 0 {
+            self.gathering.fill(&mut batch, &mut commands).await;
             for command in batch.drain(..) {
                 match command {
                     Order::Know(user, reply) => {
@@ -167,13 +171,13 @@ impl Writer {
                     let line = stored(line, position, sequence);
                     let _ = reply.send(Ok(posted(&line, false, prepared.version)));
                     if let Some(audience) = prepared.audience {
-                        waiting.add(&line, audience, &self.routes);
+                        waiting.add(&line, audience, &self.routes, &mut self.gathering);
                     }
                     self.follow(&line, prepared.after);
                 }
             }
         }
-        waiting.hand_out(&self.routes);
+        waiting.hand_out(&self.routes, &mut self.gathering);
     }
 
     fn follow(&self, line: &Line, after: After) {
@@ -206,18 +210,20 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    fn add(&mut self, line: &Line, audience: Arc<[UserId]>, routes: &Routes) {
+    fn add(&mut self, line: &Line, audience: Arc<[UserId]>, routes: &Routes, gathering: &mut Gathering) {
         if self.runner.is_full() || !same(&self.audience, &audience) {
-            self.hand_out(routes);
+            self.hand_out(routes, gathering);
             self.audience = audience;
         }
         self.runner.push(line);
     }
 
-    fn hand_out(&mut self, routes: &Routes) {
+    fn hand_out(&mut self, routes: &Routes, gathering: &mut Gathering) {
         let runner = std::mem::take(&mut self.runner);
         if !runner.is_empty() {
-            routes.offer(&self.audience[..], &runner.done());
+            let run = runner.done(Some(gathering.now()));
+            let devices = routes.offer(&self.audience[..], &run);
+            gathering.handed_out(&run, devices);
         }
     }
 }
