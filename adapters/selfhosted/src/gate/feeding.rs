@@ -72,7 +72,7 @@ impl Session {
             let actions = self.apply(Input::Take(ME, BURST));
             let (pieces, read) = self.carry_out(actions).await?;
             if let Some(last) = pieces.last() {
-                self.fresh = Some(last.run.offered_at().unwrap_or_else(|| self.now()));
+                self.fresh = Some(last.run.gathered_at().unwrap_or_else(|| self.now()));
             }
             // Less than was asked for, and nothing was read: there is no more.
             let all = pieces.len() < BURST && !read;

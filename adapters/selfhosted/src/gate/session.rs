@@ -88,7 +88,7 @@ pub(super) struct Session {
     pub(super) live: bool,
     /// There may be something for it.
     pub(super) behind: bool,
-    /// Entries were put out since the last write, and when they were handed to their readers.
+    /// Entries were put out since the last write, and when they were gathered.
     pub(super) fresh: Option<Timestamp>,
     /// No entries go out before: what comes meanwhile goes out together.
     flush_at: Option<Timestamp>,
@@ -281,8 +281,8 @@ impl Session {
             }
             self.store(now).await;
             let fresh = self.fresh.take();
-            if let (Some(offered_at), false) = (fresh, self.behind) {
-                self.flush_at = Some(offered_at + self.shared.config.flush_every);
+            if let (Some(gathered_at), false) = (fresh, self.behind) {
+                self.flush_at = Some(gathered_at + self.shared.config.flush_every);
             }
             let (within, clock) = (self.shared.config.write_within, &**self.shared.service.clock());
             match transport.write(&mut self.outbox, within, clock).await {

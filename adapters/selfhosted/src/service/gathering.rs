@@ -21,23 +21,26 @@ const ENOUGH: usize = 16;
 pub(super) struct Gathering {
     clock: Arc<dyn Clock>,
     every: Duration,
+    /// When the present batch was complete: a pause counts from there, however long writing takes.
+    begun: Timestamp,
     /// Until when the next messages of these conversations wait.
     resting: HashMap<ConversationId, Timestamp>,
 }
 
 impl Gathering {
     pub(super) fn new(clock: Arc<dyn Clock>, every: Duration) -> Self {
-        Self { clock, every, resting: HashMap::new() }
+        Self { begun: clock.now(), clock, every, resting: HashMap::new() }
     }
 
-    pub(super) fn now(&self) -> Timestamp {
-        self.clock.now()
+    /// When the present batch was complete.
+    pub(super) fn begun(&self) -> Timestamp {
+        self.begun
     }
 
     /// A run went to so many devices.
     pub(super) fn handed_out(&mut self, run: &Run, devices: usize) {
         if devices >= MANY && !self.every.is_zero() {
-            let until = run.offered_at().unwrap_or_else(|| self.now()) + self.every;
+            let until = self.begun + self.every;
             self.resting.extend(run.conversations().map(|conversation| (conversation.clone(), until)));
         }
     }
@@ -45,11 +48,15 @@ impl Gathering {
     /// Adds what comes, as long as everything there is may wait. Whatever may not takes along what came before it: orders
     /// are carried out as they came.
     pub(super) async fn fill(&mut self, batch: &mut Vec<Order>, orders: &mut mpsc::Receiver<Order>) {
-        let now = self.now();
+        let now = self.clock.now();
         self.resting.retain(|_, until| *until > now);
-        if self.resting.is_empty() {
-            return;
+        if !self.resting.is_empty() {
+            self.wait(batch, orders, now).await;
         }
+        self.begun = self.clock.now();
+    }
+
+    async fn wait(&self, batch: &mut Vec<Order>, orders: &mut mpsc::Receiver<Order>, now: Timestamp) {
         let (mut looked_at, mut until) = (0, None);
         while batch.len() < ENOUGH {
             for order in &batch[looked_at..] {
@@ -57,7 +64,7 @@ impl Gathering {
                 until = Some(until.map_or(rests, |until: Timestamp| until.min(rests)));
             }
             looked_at = batch.len();
-            let wait = until.unwrap_or(now).since(self.now());
+            let wait = until.unwrap_or(now).since(self.clock.now());
             if wait.is_zero() {
                 return;
             }
@@ -138,7 +145,7 @@ mod tests {
             recalled: false,
             payload: Default::default(),
         });
-        gathering.handed_out(&runner.done(Some(gathering.now())), devices);
+        gathering.handed_out(&runner.done(Some(gathering.begun())), devices);
         gathering
     }
 

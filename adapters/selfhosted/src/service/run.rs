@@ -56,8 +56,8 @@ pub(crate) struct Run {
     /// DELIVER packets, one behind the other.
     bytes: Bytes,
     reaches: Vec<Reach>,
-    /// When it was handed to its readers; `None` for what was read from the log.
-    offered_at: Option<Timestamp>,
+    /// When its lines were gathered for its readers; `None` for what was read from the log.
+    gathered_at: Option<Timestamp>,
     json: OnceLock<Vec<Utf8Bytes>>,
 }
 
@@ -135,8 +135,8 @@ impl Runner {
         }
     }
 
-    pub(crate) fn done(self, offered_at: Option<Timestamp>) -> Arc<Run> {
-        Arc::new(Run { bytes: self.bytes.freeze(), offered_at, ..self.run })
+    pub(crate) fn done(self, gathered_at: Option<Timestamp>) -> Arc<Run> {
+        Arc::new(Run { bytes: self.bytes.freeze(), gathered_at, ..self.run })
     }
 }
 
@@ -161,9 +161,9 @@ impl Run {
         Ok(runner.done(None))
     }
 
-    /// When it was handed to its readers, if it was.
-    pub(crate) fn offered_at(&self) -> Option<Timestamp> {
-        self.offered_at
+    /// When its lines were gathered for its readers, if it is fresh.
+    pub(crate) fn gathered_at(&self) -> Option<Timestamp> {
+        self.gathered_at
     }
 
     /// The conversations it has messages of.

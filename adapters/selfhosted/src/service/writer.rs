@@ -221,7 +221,7 @@ impl Outgoing {
     fn hand_out(&mut self, routes: &Routes, gathering: &mut Gathering) {
         let runner = std::mem::take(&mut self.runner);
         if !runner.is_empty() {
-            let run = runner.done(Some(gathering.now()));
+            let run = runner.done(Some(gathering.begun()));
             let devices = routes.offer(&self.audience[..], &run);
             gathering.handed_out(&run, devices);
         }
