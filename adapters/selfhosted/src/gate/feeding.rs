@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
 use prost::encoding::{WireType, encode_key, encode_varint};
-use switchboard_contract::reception::{Action, Feed, Handle, Head, Input, Key, State};
+use switchboard_contract::reception::{Action, Feed, Handle, Head, Input, Key, State, Wanted};
 use switchboard_contract::storage::{DeviceCursor, Glimpse, Timelines};
 use switchboard_contract::{Position, Result, Sequence, Timestamp, UserId};
 
@@ -131,7 +131,10 @@ impl Session {
         let (now, mut actions) = (self.now(), Vec::new());
         self.machine.apply(now, input, &mut actions);
         self.unsaved |= actions.iter().any(|action| matches!(action, Action::Unsaved));
-        actions.retain(|action| matches!(action, Action::Deliver(_) | Action::Read { .. } | Action::Save(_)));
+        actions.retain(|action| {
+            use Action::{Deliver, DeliverRun, Read, Save};
+            matches!(action, Deliver(_) | DeliverRun(_) | Read { .. } | Save(_))
+        });
         actions
     }
 
@@ -166,16 +169,15 @@ impl Session {
     async fn carry_out(&mut self, actions: Vec<Action>) -> Result<(Vec<Piece>, bool)> {
         let (mut pieces, mut read) = (Vec::new(), false);
         for action in actions {
-            match action {
-                Action::Deliver(dispatch) => {
-                    let Handle { place, .. } = dispatch.handle;
-                    if let Some(piece) = self.held.get(&place.position.0) {
-                        self.out.insert(place.position.0, dispatch.handle);
-                        pieces.push(piece.clone());
-                    }
+            if let Action::Read { after, until, limit, .. } = action {
+                read |= self.feed(after, until, limit).await?;
+                continue;
+            }
+            for Handle { place, lease } in action.dispatches().map(|dispatch| dispatch.handle) {
+                if let Some(piece) = self.held.get(&place.position.0) {
+                    self.out.insert(place.position.0, Handle { place, lease });
+                    pieces.push(piece.clone());
                 }
-                Action::Read { after, until, limit, .. } => read |= self.feed(after, until, limit).await?,
-                _ => {}
             }
         }
         Ok((pieces, read))
@@ -202,7 +204,7 @@ impl Session {
         };
         let pieces: Vec<Piece> =
             if self.concurrent { pieces.into_iter().flat_map(Piece::singles).collect() } else { pieces };
-        let heads: Vec<Head> = pieces.iter().map(|piece| self.head(piece)).collect();
+        let heads: Arc<[Head]> = pieces.iter().map(|piece| self.head(piece)).collect();
         for piece in pieces {
             self.held_entries += piece.len();
             self.held_bytes += piece.size();
@@ -211,7 +213,7 @@ impl Session {
                 self.held_bytes -= other.size();
             }
         }
-        self.apply(Input::Feed(Feed { shard: SHARD, after, until, heads: &heads, wanted: &|_| true }));
+        self.apply(Input::Feed(Feed { shard: SHARD, after, until, heads: &heads, wanted: Wanted::All }));
         Ok(true)
     }
 
