@@ -6,44 +6,24 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use switchboard_contract::reception::{DeliveryKind, Dispatch, Handle, Input, Lease, Worker};
+use switchboard_contract::reception::{DeliveryKind, Handle, Input, Lease, Worker};
 use switchboard_contract::storage::Entry;
 use switchboard_contract::{Event, Result};
 
-use super::chunk::Chunk;
 use super::core::Core;
+use super::found::Run;
 use super::id::{DeliveryId, PageCursor};
 use super::shared::Shared;
 use super::types::AckOutcome;
-
-pub(super) struct Item {
-    pub(super) id: DeliveryId,
-    pub(super) chunk: u32,
-    pub(super) index: u32,
-    pub(super) kind: DeliveryKind,
-}
-
-impl Item {
-    pub(super) fn new(core: &Core, dispatch: &Dispatch, chunk: u32, index: u32) -> Self {
-        let Handle { place, lease } = dispatch.handle;
-        let id = DeliveryId {
-            subscriber: core.mark,
-            attempt: dispatch.attempt,
-            lease,
-            position: place.position,
-            shard: place.shard,
-        };
-        Self { id, chunk, index, kind: dispatch.kind }
-    }
-}
 
 /// Deliveries that were fetched together. They keep their chunks alive, so memory is bounded by what is in flight.
 pub(super) struct Fetched {
     pub(super) shared: Arc<Shared>,
     pub(super) core: Arc<Core>,
     pub(super) worker: Worker,
-    pub(super) items: Vec<Item>,
-    pub(super) chunks: Vec<Arc<Chunk>>,
+    pub(super) runs: Vec<Run>,
+    /// Deliveries in all runs.
+    pub(super) len: usize,
     /// The core's count when they were handed out.
     pub(super) revocations: u64,
 }
@@ -51,38 +31,38 @@ pub(super) struct Fetched {
 impl Fetched {
     /// Whether the delivery is still out. One that was taken back, because an earlier one of its conversation failed
     /// or its time is over, comes again and must not be handled now.
-    fn is_open(&self, index: usize) -> bool {
+    fn is_open(&self, handle: impl FnOnce() -> Handle) -> bool {
         let same = self.core.revocations.load(Ordering::Acquire) == self.revocations;
-        let handle = || self.items.get(index).map(|item| item.id.handle());
-        same || handle().is_some_and(|handle| self.core.lock().machine.is_open(handle))
+        same || self.core.lock().machine.is_open(handle())
     }
 
     /// Appends the form of HTTP consumers.
-    fn write_json(&self, item: &Item, out: &mut Vec<u8>) {
-        let entry = self.entry(item);
+    fn write_json(id: &DeliveryId, kind: DeliveryKind, entry: &Entry, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"id\":\"");
-        out.extend_from_slice(&item.id.text());
+        out.extend_from_slice(&id.text());
         out.extend_from_slice(b"\",\"kind\":\"");
-        out.extend_from_slice(item.kind.as_str().as_bytes());
+        out.extend_from_slice(kind.as_str().as_bytes());
         out.extend_from_slice(if entry.late {
             b"\",\"late\":true,\"attempt\":"
         } else {
             b"\",\"late\":false,\"attempt\":"
         });
-        if item.id.attempt == 1 {
+        if id.attempt == 1 {
             out.push(b'1');
         } else {
-            out.extend_from_slice(item.id.attempt.to_string().as_bytes());
+            out.extend_from_slice(id.attempt.to_string().as_bytes());
         }
         out.extend_from_slice(b",\"event\":");
         out.extend_from_slice(&entry.json);
         out.push(b'}');
     }
+}
 
-    #[inline]
-    fn entry(&self, item: &Item) -> &Entry {
-        &self.chunks[item.chunk as usize].entries[item.index as usize]
-    }
+/// A place in what was fetched.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spot {
+    run: u32,
+    offset: u32,
 }
 
 /// One event on its way to one subscriber. Dropping it does nothing: unless it is acknowledged it comes again when
@@ -90,35 +70,43 @@ impl Fetched {
 #[derive(Clone)]
 pub struct Delivery {
     fetched: Arc<Fetched>,
+    id: DeliveryId,
+    run: u32,
+    /// In the chunk of the run.
     index: u32,
 }
 
 impl Delivery {
     /// The first delivery from `next` on that is still open; `next` is moved behind it.
-    pub(super) fn next(fetched: &Arc<Fetched>, next: &mut usize) -> Option<Self> {
-        while *next < fetched.items.len() {
-            let index = *next;
-            *next += 1;
-            if fetched.is_open(index) {
-                return Some(Self { fetched: Arc::clone(fetched), index: u32::try_from(index).ok()? });
+    pub(super) fn next(fetched: &Arc<Fetched>, next: &mut Spot) -> Option<Self> {
+        loop {
+            let run = fetched.runs.get(next.run as usize)?;
+            if next.offset >= run.count {
+                *next = Spot { run: next.run + 1, offset: 0 };
+                continue;
+            }
+            let (number, index) = (next.run, run.first + next.offset);
+            next.offset += 1;
+            let id = run.id(fetched.core.mark, index);
+            if fetched.is_open(|| id.handle()) {
+                return Some(Self { fetched: Arc::clone(fetched), id, run: number, index });
             }
         }
-        None
     }
 
     #[inline]
-    fn item(&self) -> &Item {
-        &self.fetched.items[self.index as usize]
+    fn run(&self) -> &Run {
+        &self.fetched.runs[self.run as usize]
     }
 
     /// Its name, to acknowledge it by from elsewhere.
     pub fn id(&self) -> &DeliveryId {
-        &self.item().id
+        &self.id
     }
 
     /// The journalled event, encoded once and shared by all receivers.
     pub fn entry(&self) -> &Entry {
-        self.fetched.entry(self.item())
+        &self.run().chunk.entries[self.index as usize]
     }
 
     /// The event, decoded now.
@@ -131,7 +119,7 @@ impl Delivery {
 
     /// How it comes.
     pub fn kind(&self) -> DeliveryKind {
-        self.item().kind
+        self.run().kind
     }
 
     /// Found by repair: its sequence is later than its time.
@@ -141,7 +129,7 @@ impl Delivery {
 
     /// The how-manieth delivery of this event, from 1, as far as remembered over a restart.
     pub fn attempt(&self) -> u32 {
-        self.item().id.attempt
+        self.id.attempt
     }
 
     /// It is handled. Durable when this returns: it never comes again, unless a replay is asked for.
@@ -150,14 +138,14 @@ impl Delivery {
     /// `Conflict` when the delivery is no longer open: its deadline passed, or its worker is gone; it comes, or came,
     /// again. `Timeout` when the store did not confirm in time; `Closed` when the hub has stopped.
     pub async fn ack(self) -> Result<()> {
-        let handle = self.item().id.handle();
+        let handle = self.id.handle();
         self.fetched.shared.ack(&self.fetched.core, Input::Ack(&[handle])).await.and_then(AckOutcome::took_effect)
     }
 
     /// As [`ack`](Self::ack), without waiting until it is durable: a crash right after may deliver it again.
     /// Returns whether the delivery was open.
     pub fn ack_soon(self) -> bool {
-        let handle = self.item().id.handle();
+        let handle = self.id.handle();
         self.fetched.shared.settle(&self.fetched.core, Input::Ack(&[handle])).done > 0
     }
 
@@ -166,7 +154,7 @@ impl Delivery {
     /// # Errors
     /// As [`ack`](Self::ack).
     pub async fn ack_through(self) -> Result<()> {
-        let handle = self.item().id.handle();
+        let handle = self.id.handle();
         self.fetched.shared.ack(&self.fetched.core, Input::AckThrough(handle)).await.and_then(AckOutcome::took_effect)
     }
 
@@ -176,13 +164,13 @@ impl Delivery {
     /// # Errors
     /// `Conflict` when the delivery is no longer open; `Closed` when the hub has stopped.
     pub async fn nack(self, after: Option<Duration>) -> Result<()> {
-        let handle = self.item().id.handle();
+        let handle = self.id.handle();
         self.fetched.shared.nack(&self.fetched.core, &[handle], after, None)?.took_effect()
     }
 
     /// Appends the form of HTTP consumers; see [`delivery_json`].
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        self.fetched.write_json(self.item(), out);
+        Fetched::write_json(&self.id, self.kind(), self.entry(), out);
     }
 
     /// The form of HTTP consumers; see [`delivery_json`].
@@ -195,7 +183,7 @@ impl Delivery {
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")
-            .field("position", &self.item().id.position.0)
+            .field("position", &self.id.position.0)
             .field("kind", &self.kind())
             .field("attempt", &self.attempt())
             .finish_non_exhaustive()
@@ -209,27 +197,27 @@ pub struct Batch(pub(super) Arc<Fetched>);
 impl Batch {
     /// How many; never 0.
     pub fn len(&self) -> usize {
-        self.0.items.len()
+        self.0.len
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.items.is_empty()
+        self.0.len == 0
     }
 
     /// The journalled events, in order.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.0.items.iter().map(|item| self.0.entry(item))
+        self.0.runs.iter().flat_map(Run::entries)
     }
 
     /// How each of them comes, in the same order.
     pub fn kinds(&self) -> impl Iterator<Item = DeliveryKind> + '_ {
-        self.0.items.iter().map(|item| item.kind)
+        self.0.runs.iter().flat_map(|run| std::iter::repeat_n(run.kind, run.count as usize))
     }
 
     /// The deliveries, one by one; those that are no longer open when their turn comes are left out.
     pub fn deliveries(&self) -> impl Iterator<Item = Delivery> + '_ {
-        let mut next = 0;
+        let mut next = Spot::default();
         std::iter::from_fn(move || Delivery::next(&self.0, &mut next))
     }
 
@@ -242,8 +230,8 @@ impl Batch {
 
     /// It went out in one step, so its leases follow one another.
     fn page(&self) -> PageCursor {
-        let lease = |item: Option<&Item>| item.map_or(Lease(0), |item| item.id.lease);
-        let (first, last) = (lease(self.0.items.first()), lease(self.0.items.last()));
+        let lease = |run: Option<&Run>| run.map_or(Lease(0), |run| run.lease);
+        let (first, last) = (lease(self.0.runs.first()), lease(self.0.runs.last()));
         PageCursor { subscriber: self.0.core.mark, worker: self.0.worker, first, last }
     }
 
@@ -256,14 +244,17 @@ impl Batch {
     pub fn write_json(&self, out: &mut Vec<u8>) {
         out.reserve(self.json_room());
         let mut first = true;
-        for (index, item) in self.0.items.iter().enumerate() {
-            if !self.0.is_open(index) {
-                continue;
+        for run in &self.0.runs {
+            for (index, entry) in (run.first..).zip(run.entries()) {
+                let id = run.id(self.0.core.mark, index);
+                if !self.0.is_open(|| id.handle()) {
+                    continue;
+                }
+                if !std::mem::take(&mut first) {
+                    out.push(b',');
+                }
+                Fetched::write_json(&id, run.kind, entry, out);
             }
-            if !std::mem::take(&mut first) {
-                out.push(b',');
-            }
-            self.0.write_json(item, out);
         }
     }
 

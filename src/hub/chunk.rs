@@ -1,6 +1,7 @@
 //! A run of journalled events, read or committed once and shared by everybody who delivers them.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use switchboard_contract::reception::{Head, Key};
 use switchboard_contract::storage::Entry;
@@ -46,7 +47,8 @@ impl Topics {
 pub(super) struct Chunk {
     pub(super) after: Position,
     pub(super) until: Position,
-    pub(super) heads: Box<[Head]>,
+    /// Shared with the machines it is fed to.
+    pub(super) heads: Arc<[Head]>,
     pub(super) entries: Box<[Entry]>,
     pub(super) topics: Topics,
     pub(super) bytes: usize,

@@ -3,18 +3,25 @@
 //! The worker itself walks the subscriber's machine over the shared tail, or over shared pages of the store when it
 //! fell behind; nothing is queued for it, and nothing runs for it while it is busy.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use switchboard_contract::reception::{Dispatch, Input, Lease, Worker};
-use switchboard_contract::{Error, ErrorKind, Result};
+use switchboard_contract::reception::{Input, Lease, Worker};
+use switchboard_contract::{Error, ErrorKind, Result, Timestamp};
 
-use super::batch::{Fetched, Item};
-use super::chunk::Chunk;
-use super::core::{Core, Inner, Read};
+use super::batch::Fetched;
+use super::core::{Core, Inner};
+use super::found::Found;
 use super::shared::Shared;
+use super::step::Read;
+
+thread_local! {
+    /// Where a look at a machine gathers what is to be read, which is mostly at hand.
+    static READS: Cell<Vec<Read>> = const { Cell::new(Vec::new()) };
+}
 
 /// What a worker asks for.
 #[derive(Clone, Copy, Debug)]
@@ -32,21 +39,17 @@ pub(super) struct Desk {
     pub(super) worker: Worker,
 }
 
-/// Deliveries with their events, as far as those are at hand.
-#[derive(Default)]
-struct Found {
-    items: Vec<Item>,
-    chunks: Vec<Arc<Chunk>>,
-    /// Deliveries whose event has to be read, by their place among the items.
-    absent: Vec<(usize, Dispatch)>,
-    revocations: u64,
-}
-
 impl Desk {
+    /// As [`fetch`](Self::fetch), for somebody who keeps the future.
+    pub(super) async fn fetch_owned(self, ask: Ask) -> Option<Arc<Fetched>> {
+        self.fetch(ask).await
+    }
+
     /// Waits for deliveries. `None` when the subscriber or the hub has ended.
     pub(super) async fn fetch(&self, ask: Ask) -> Option<Arc<Fetched>> {
         let mut ask = ask;
         let mut failures = 0;
+        let _waiting = self.core.wait();
         loop {
             let wake = self.core.notify.notified();
             tokio::pin!(wake);
@@ -55,17 +58,21 @@ impl Desk {
             if self.shared.stop.is_cancelled() {
                 return None;
             }
-            let (found, reads) = self.ask(ask).ok()?;
+            let found = self.ask(ask).ok()?;
             if let Ask::Page { cursor, .. } = &mut ask {
                 *cursor = None;
             }
-            if !found.items.is_empty() {
-                match self.complete(found).await {
+            // Boxed, like everything here that is not needed while nothing happens: a worker that waits is to be small.
+            if !found.absent.is_empty() {
+                match Box::pin(self.complete(found)).await {
                     Some(fetched) => return Some(fetched),
                     None => continue,
                 }
             }
-            // Boxed, like everything here that is not needed while nothing happens: a worker that waits is to be small.
+            if found.len > 0 {
+                return Some(self.hand_over(found));
+            }
+            let reads = found.into_reads();
             let outcome =
                 if reads.is_empty() { Ok(false) } else { Box::pin(self.shared.read(&self.core, &reads)).await };
             match outcome {
@@ -89,14 +96,14 @@ impl Desk {
     pub(super) async fn poll(&self, ask: Ask) -> Result<Option<Arc<Fetched>>> {
         let mut ask = ask;
         loop {
-            let (found, reads) = self.ask(ask)?;
+            let found = self.ask(ask)?;
             if let Ask::Page { cursor, .. } = &mut ask {
                 *cursor = None;
             }
-            if !found.items.is_empty() {
+            if found.len > 0 {
                 return Ok(self.complete(found).await);
             }
-            if reads.is_empty() || !self.shared.read(&self.core, &reads).await? {
+            if found.reads.is_empty() || !self.shared.read(&self.core, &found.reads).await? {
                 return Ok(None);
             }
         }
@@ -110,47 +117,42 @@ impl Desk {
         }
     }
 
-    /// One look at the machine: hands out what it has, feeding it from the tail as it asks.
-    fn ask(&self, ask: Ask) -> Result<(Found, Vec<Read>)> {
+    /// One look at the machine, at one time: hands out what it has, feeding it from the tail as it asks. What it wants
+    /// to be read besides is of interest only if nothing was found.
+    fn ask(&self, ask: Ask) -> Result<Found> {
         let (core, shared) = (&self.core, &self.shared);
         let mut inner = core.lock();
         inner.ensure_open()?;
-        inner.used_at = shared.clock.now();
-        core.tell_tails(shared, &mut inner);
-        let mut found = Found::default();
-        let mut rest = Vec::new();
+        let now = shared.clock.now();
+        inner.used_at = now;
+        core.tell_tails(shared, &mut inner, now);
+        let mut found = Found { reads: READS.take(), ..Found::default() };
         let mut cursor = match ask {
             Ask::Page { cursor, .. } => cursor,
             Ask::Take(_) => None,
         };
         loop {
-            let step = match ask {
-                Ask::Take(max) => {
-                    let input = Input::Take(self.worker, max - found.items.len());
-                    core.apply(shared, &mut inner, input)
-                }
-                Ask::Page { max, .. } => {
-                    let input = Input::Page { worker: self.worker, cursor: cursor.take(), max };
-                    core.apply(shared, &mut inner, input)
-                }
+            let input = match ask {
+                Ask::Take(max) => Input::Take(self.worker, max - found.len),
+                Ask::Page { max, .. } => Input::Page { worker: self.worker, cursor: cursor.take(), max },
             };
-            found.add(core, &inner, &step.dispatches);
+            found.reads.clear();
+            core.hand_out(shared, &mut inner, now, input, &mut found);
             let enough = match ask {
-                Ask::Take(max) => found.items.len() >= max,
-                Ask::Page { .. } => !found.items.is_empty(),
+                Ask::Take(max) => found.len >= max,
+                Ask::Page { .. } => found.len > 0,
             };
             if enough {
                 break;
             }
-            let (near, far): (Vec<Read>, Vec<Read>) =
-                step.reads.into_iter().partition(|read| feed_from_tail(core, shared, &mut inner, read));
-            rest = far;
-            if near.is_empty() {
+            let wanted = found.reads.len();
+            found.reads.retain(|read| !feed_from_tail(core, shared, &mut inner, now, read));
+            if found.reads.len() == wanted {
                 break;
             }
         }
         inner.let_go();
-        if inner.machine.has_ready() {
+        if inner.machine.has_ready() && core.has_waiting() {
             // More than this worker takes: the next one gets the baton.
             core.wake();
         }
@@ -158,35 +160,42 @@ impl Desk {
         found.revocations = core.revocations.load(Ordering::Acquire);
         drop(inner);
         shared.expect_tick(due);
-        Ok((found, rest))
+        if found.len > 0 {
+            found.reads.clear();
+        }
+        if found.reads.is_empty() {
+            READS.set(std::mem::take(&mut found.reads));
+        }
+        Ok(found)
     }
 
     /// Reads the events that are not at hand. `None` when nothing is left to deliver.
     async fn complete(&self, mut found: Found) -> Option<Arc<Fetched>> {
         if !found.absent.is_empty() {
-            found = Box::pin(self.read_absent(found)).await?;
+            Box::pin(self.read_absent(&mut found)).await?;
         }
-        if found.items.is_empty() {
-            return None;
-        }
-        self.shared.meters.delivered(&found.items);
-        Some(Arc::new(Fetched {
+        (found.len > 0).then(|| self.hand_over(found))
+    }
+
+    fn hand_over(&self, found: Found) -> Arc<Fetched> {
+        self.shared.meters.delivered(&found.runs);
+        Arc::new(Fetched {
             shared: Arc::clone(&self.shared),
             core: Arc::clone(&self.core),
             worker: self.worker,
-            items: found.items,
-            chunks: found.chunks,
+            runs: found.runs,
+            len: found.len,
             revocations: found.revocations,
-        }))
+        })
     }
 
-    async fn read_absent(&self, mut found: Found) -> Option<Found> {
-        let mut gone = Vec::new();
-        for (index, dispatch) in std::mem::take(&mut found.absent) {
+    async fn read_absent(&self, found: &mut Found) -> Option<()> {
+        let mut events = Vec::with_capacity(found.absent.len());
+        for (at, dispatch) in std::mem::take(&mut found.absent) {
             let mut failures = 0;
-            let read = loop {
+            let event = loop {
                 match self.shared.event_at(&self.core.tenant, dispatch.handle.place).await {
-                    Ok(read) => break read,
+                    Ok(event) => break event,
                     Err(error) => {
                         failures += 1;
                         tracing::warn!(subscriber = %self.core.name, %error, failures, "cannot read an event");
@@ -195,67 +204,30 @@ impl Desk {
                     }
                 }
             };
-            match read {
-                Some((chunk, at)) => {
-                    let chunk = found.keep(chunk);
-                    found.items[index].chunk = chunk;
-                    found.items[index].index = at;
-                }
-                None => gone.push((index, dispatch)),
-            }
+            events.push((at, dispatch, event));
         }
-        for (index, dispatch) in gone.into_iter().rev() {
-            found.items.remove(index);
+        let gone = events.iter().rev().filter(|(.., event)| event.is_none());
+        for (_, dispatch, _) in gone {
             let mut inner = self.core.lock();
             self.core.apply(&self.shared, &mut inner, Input::Gone(dispatch.handle.place));
         }
-        Some(found)
+        found.fill(events);
+        Some(())
     }
 }
 
 /// Feeds the machine from the tail, if that goes on where the machine wants to read.
-fn feed_from_tail(core: &Arc<Core>, shared: &Shared, inner: &mut Inner, read: &Read) -> bool {
+fn feed_from_tail(core: &Arc<Core>, shared: &Shared, inner: &mut Inner, now: Timestamp, read: &Read) -> bool {
     let Read::Walk { shard, after, until, limit } = *read else { return false };
     let Some(tail) = core.tails.get(usize::from(shard.0)) else { return false };
     let (mut at, mut fed) = (after, 0);
     while at < until && fed < limit.max(1) {
         let Some(chunk) = tail.behind(at) else { break };
-        core.feed(shared, inner, shard, &chunk);
+        core.feed(shared, inner, now, shard, &chunk);
         at = chunk.until;
         fed += chunk.heads.len().max(1);
     }
     fed > 0
-}
-
-impl Found {
-    fn add(&mut self, core: &Core, inner: &Inner, dispatches: &[Dispatch]) {
-        self.items.reserve(dispatches.len());
-        for dispatch in dispatches {
-            let place = dispatch.handle.place;
-            let last = self.chunks.last().filter(|chunk| chunk.entries.first().is_some_and(|e| e.shard == place.shard));
-            let index = last.and_then(|chunk| chunk.find(place.position));
-            let (chunk, index) = match index {
-                Some(index) => (self.chunks.len() - 1, index),
-                None => match inner.find(place, &core.tails) {
-                    Some((chunk, index)) => (self.keep(chunk) as usize, index),
-                    None => {
-                        self.absent.push((self.items.len(), *dispatch));
-                        (0, 0)
-                    }
-                },
-            };
-            self.items.push(Item::new(core, dispatch, chunk as u32, index as u32));
-        }
-    }
-
-    fn keep(&mut self, chunk: Arc<Chunk>) -> u32 {
-        let known = self.chunks.iter().position(|other| Arc::ptr_eq(other, &chunk));
-        let index = known.unwrap_or_else(|| {
-            self.chunks.push(chunk);
-            self.chunks.len() - 1
-        });
-        index as u32
-    }
 }
 
 /// Runs `work`, or gives up at a deadline on the hub's clock.

@@ -3,8 +3,8 @@
 use metrics::{Counter, Gauge, counter, gauge};
 use switchboard_contract::reception::{DeliveryKind, Why};
 
-use super::batch::Item;
-use super::core::Told;
+use super::found::Run;
+use super::step::Told;
 
 pub(super) struct Meters {
     online: Counter,
@@ -63,11 +63,12 @@ pub(super) struct Sums {
 }
 
 impl Meters {
-    pub(super) fn delivered(&self, items: &[Item]) {
+    pub(super) fn delivered(&self, runs: &[Run]) {
         let (mut kinds, mut again) = ([0_u64; 3], 0);
-        for item in items {
-            kinds[item.kind as usize] += 1;
-            again += u64::from(item.id.attempt > 1);
+        for run in runs {
+            let count = u64::from(run.count);
+            kinds[run.kind as usize] += count;
+            again += if run.attempt > 1 { count } else { 0 };
         }
         for (counter, count) in [&self.online, &self.offline, &self.historical].into_iter().zip(kinds) {
             if count > 0 {

@@ -11,8 +11,9 @@ use switchboard_contract::{
 };
 use tokio::sync::mpsc;
 
-use super::core::{Core, Told};
+use super::core::Core;
 use super::shared::Shared;
+use super::step::Told;
 
 /// Something to be made a notice of.
 #[derive(Debug)]

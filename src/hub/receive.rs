@@ -7,7 +7,7 @@ use switchboard_contract::storage::SubscriberUpdate;
 use switchboard_contract::{Error, ErrorKind, Position, Result, SubscriberName, TenantId, Timestamp};
 
 use super::Hub;
-use super::batch::{Delivery, Fetched};
+use super::batch::{Delivery, Fetched, Spot};
 use super::core::{Core, Inner, Puller};
 use super::desk::{Ask, Desk, within};
 use super::id::{DeliveryId, PageCursor};
@@ -168,7 +168,7 @@ impl Hub {
         for (tail, until) in core.tails.iter().zip(trimmed) {
             core.apply(shared, &mut inner, Input::Trimmed(tail.shard, until));
         }
-        core.tell_tails(shared, &mut inner);
+        core.tell_tails(shared, &mut inner, now);
         let worker = worker(&mut inner);
         if !inner.workers.contains(&worker) {
             inner.workers.push(worker);
@@ -217,10 +217,10 @@ fn handles(core: &Core, ids: &[DeliveryId]) -> Vec<Handle> {
 }
 
 fn page(core: &Core, worker: Worker, fetched: Option<&Arc<Fetched>>, recovered: Recovery) -> PullPage {
-    let lease = fetched.and_then(|fetched| fetched.items.first()).map_or(Lease(0), |item| item.id.lease);
+    let lease = fetched.and_then(|fetched| fetched.runs.first()).map_or(Lease(0), |run| run.lease);
     let cursor = PageCursor { subscriber: core.mark, worker, first: lease, last: lease };
     let deliveries = fetched.map(|fetched| {
-        let mut next = 0;
+        let mut next = Spot::default();
         std::iter::from_fn(|| Delivery::next(fetched, &mut next)).collect::<Vec<_>>()
     });
     PullPage { deliveries: deliveries.unwrap_or_default(), cursor: cursor.to_string(), recovered }

@@ -19,12 +19,13 @@ use tokio_util::task::TaskTracker;
 
 use super::chunk::{Chunk, Keys};
 use super::config::HubConfig;
-use super::core::{Core, Inner, Read, Told};
+use super::core::{Core, Inner};
 use super::desk::within;
 use super::id::PageCursor;
 use super::meters::Meters;
 use super::notices::Untold;
 use super::pages::Pages;
+use super::step::{Read, Told};
 use super::tail::Tails;
 use super::types::AckOutcome;
 
@@ -176,12 +177,16 @@ impl Shared {
 
     /// Applies an acknowledgement without waiting.
     pub(super) fn settle(&self, core: &Arc<Core>, input: Input<'_>) -> AckOutcome {
+        self.settle_at(core, self.clock.now(), input)
+    }
+
+    fn settle_at(&self, core: &Arc<Core>, now: Timestamp, input: Input<'_>) -> AckOutcome {
         let mut inner = core.lock();
-        let step = core.apply(self, &mut inner, input);
-        let ready = inner.machine.has_ready();
-        drop(inner);
+        let step = core.apply_at(self, &mut inner, now, input);
         // Room in flight, a conversation set free or the step to online may be what others wait for.
-        if ready || step.acked > 0 {
+        let wakes = core.has_waiting() && (step.acked > 0 || inner.machine.has_ready());
+        drop(inner);
+        if wakes {
             core.wake();
         }
         self.meters.acked(step.acked, step.stale);
@@ -190,9 +195,9 @@ impl Shared {
 
     /// Applies the acknowledgement of deliveries that came together, without waiting.
     pub(super) fn settle_page(&self, core: &Arc<Core>, page: PageCursor) -> AckOutcome {
-        let mut outcome = AckOutcome::default();
+        let (mut outcome, now) = (AckOutcome::default(), self.clock.now());
         for lease in page.leases() {
-            outcome.add(self.settle(core, Input::AckLease(page.worker, lease)));
+            outcome.add(self.settle_at(core, now, Input::AckLease(page.worker, lease)));
         }
         outcome
     }
@@ -304,7 +309,7 @@ impl Shared {
                 break;
             }
             let mut inner = core.lock();
-            core.feed(self, &mut inner, shard, &chunk);
+            core.feed(self, &mut inner, self.clock.now(), shard, &chunk);
             at = chunk.until;
             count += chunk.heads.len();
         }

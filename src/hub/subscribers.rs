@@ -168,7 +168,7 @@ impl Hub {
         let mut inner = core.lock();
         let inner_mut: &mut Inner = &mut inner;
         inner_mut.replace(machine, names);
-        core.tell_tails(shared, inner_mut);
+        core.tell_tails(shared, inner_mut, now);
         for worker in inner_mut.workers.clone() {
             core.apply(shared, inner_mut, Input::Join(worker));
         }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures::Stream;
-use futures::future::BoxFuture;
 use switchboard_contract::reception::Input;
+use tokio_util::sync::ReusableBoxFuture;
 
-use super::batch::{Batch, Delivery, Fetched};
+use super::batch::{Batch, Delivery, Fetched, Spot};
 use super::desk::{Ask, Desk};
 use super::types::{Recovery, SubscriptionState};
 
@@ -21,9 +21,10 @@ pub struct Subscription {
     desk: Desk,
     batch: usize,
     recovery: Recovery,
-    buffer: Option<(Arc<Fetched>, usize)>,
-    /// Kept over calls that were given up, so that nothing handed out is forgotten.
-    fetching: Option<BoxFuture<'static, Option<Arc<Fetched>>>>,
+    buffer: Option<(Arc<Fetched>, Spot)>,
+    /// Kept over calls that were given up, so that nothing handed out is forgotten; its memory is kept over fetches.
+    fetch: Option<ReusableBoxFuture<'static, Option<Arc<Fetched>>>>,
+    fetching: bool,
     closed: bool,
 }
 
@@ -35,7 +36,7 @@ impl fmt::Debug for Subscription {
 
 impl Subscription {
     pub(super) fn new(desk: Desk, batch: usize, recovery: Recovery) -> Self {
-        Self { desk, batch: batch.max(1), recovery, buffer: None, fetching: None, closed: false }
+        Self { desk, batch: batch.max(1), recovery, buffer: None, fetch: None, fetching: false, closed: false }
     }
 
     /// Whether everything since the last acknowledgement was there when this worker joined.
@@ -95,7 +96,7 @@ impl Subscription {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
-        self.fetching = None;
+        self.fetch = None;
         self.buffer = None;
         let Desk { shared, core, worker } = &self.desk;
         let mut inner = core.lock();
@@ -119,12 +120,19 @@ impl Subscription {
         if self.closed {
             return Poll::Ready(None);
         }
-        let fetching = self.fetching.get_or_insert_with(|| {
-            let (desk, ask) = (self.desk.clone(), Ask::Take(self.batch));
-            Box::pin(async move { desk.fetch(ask).await })
-        });
-        let fetched = ready!(fetching.as_mut().poll(context));
-        self.fetching = None;
+        let (desk, ask) = (&self.desk, Ask::Take(self.batch));
+        let fetch = match &mut self.fetch {
+            Some(fetch) => {
+                if !self.fetching {
+                    fetch.set(desk.clone().fetch_owned(ask));
+                }
+                fetch
+            }
+            none => none.insert(ReusableBoxFuture::new(desk.clone().fetch_owned(ask))),
+        };
+        self.fetching = true;
+        let fetched = ready!(fetch.poll(context));
+        self.fetching = false;
         Poll::Ready(fetched)
     }
 
@@ -134,7 +142,7 @@ impl Subscription {
                 return Poll::Ready(Some(delivery));
             }
             match ready!(self.poll_fetched(context)) {
-                Some(fetched) => self.buffer = Some((fetched, 0)),
+                Some(fetched) => self.buffer = Some((fetched, Spot::default())),
                 None => return Poll::Ready(None),
             }
         }

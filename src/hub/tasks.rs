@@ -220,7 +220,7 @@ async fn look_around(shared: &Arc<Shared>, now: Timestamp) {
 
 fn look_at(shared: &Shared, core: &Arc<Core>, now: Timestamp, sums: &mut Sums) -> Option<SubscriberUpdate> {
     let mut inner = core.lock();
-    core.tell_tails(shared, &mut inner);
+    core.tell_tails(shared, &mut inner, now);
     let idle: Vec<_> = inner
         .pullers
         .iter()

@@ -6,6 +6,7 @@ mod fanout;
 mod order;
 mod poison;
 mod pulling;
+mod runs;
 mod setaside;
 mod streams;
 mod upkeep;

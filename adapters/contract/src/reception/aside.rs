@@ -5,9 +5,9 @@
 //! What was acknowledged above the first open event is remembered and left out. The exception is a newest-first walk:
 //! newer pages of the conversation, acknowledged before the one that failed, come again with its redrive.
 
-use super::direct::Slot;
 use super::lane::Lane;
 use super::shared::Removed;
+use super::slot::Slot;
 use super::types::{ACKNOWLEDGED, Action, AsideFeed, DeliveryKind, Head, Key, Place, SetAside, Why};
 use super::{Flow, Reception};
 use crate::ids::{Sequence, Shard};

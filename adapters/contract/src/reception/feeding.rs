@@ -1,9 +1,13 @@
 //! The way in: what is read from the journal becomes open events, in the order of the walk.
 
-use super::direct::{Direct, Slot};
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::direct::Direct;
 use super::lane::{Gather, Lane};
 use super::shared::KeyMap;
-use super::types::{ACKNOWLEDGED, Action, DeliveryKind, Feed, Head, Key, Place};
+use super::slot::Slot;
+use super::types::{ACKNOWLEDGED, Action, DeliveryKind, Feed, Head, Key, Place, Wanted};
 use super::{Flow, Reception};
 use crate::ids::{Position, Shard};
 
@@ -126,38 +130,51 @@ impl Reception {
             room = room.div_ceil(2);
         }
         let frontier = if self.guards.no_repeat() { frontier } else { Position::START };
-        let start = feed.heads.partition_point(|head| head.position <= frontier);
-        let history = self.lanes[index].history;
-        let plain = self.asides.is_empty() && self.attempts.is_empty();
-        if let Flow::Direct(direct) = &mut self.flow {
-            direct.slots.reserve(room.min(feed.heads.len() - start));
-        }
-        for (offset, head) in feed.heads.iter().enumerate().skip(start) {
-            if head.position > until {
-                break;
-            }
+        let range = between(feed.heads, frontier, until);
+        let full = if self.asides.is_empty()
+            && self.attempts.is_empty()
+            && let Flow::Direct(direct) = &mut self.flow
+        {
+            let history = (!live).then_some(self.lanes[index].history);
+            admit_plain(direct, feed, range, room, history)
+        } else {
+            self.admit_each(index, feed, range, room, live)
+        };
+        full.and_then(|full| feed.heads.get(full)).map_or(until, |full| Position(full.position.0 - 1))
+    }
+
+    /// As [`admit_plain`], when events may be known or set aside, or there are several workers.
+    fn admit_each(
+        &mut self,
+        index: usize,
+        feed: &Feed<'_>,
+        range: Range<usize>,
+        mut room: usize,
+        live: bool,
+    ) -> Option<usize> {
+        let history = (!live).then_some(self.lanes[index].history);
+        for offset in range {
+            let head = &feed.heads[offset];
             if room == 0 {
-                return Position(head.position.0 - 1);
+                return Some(offset);
             }
-            if !(feed.wanted)(offset) {
-                continue;
-            }
-            let kind = kind_of(head, history, live);
-            if plain && let Flow::Direct(direct) = &mut self.flow {
-                direct.push(Slot::new(head, kind, 0));
-                room -= 1;
+            if !feed.wanted.has(offset) {
                 continue;
             }
             let later = live && self.must_wait(index, head.key);
             if later && !self.has_room_for_later() {
-                return Position(head.position.0 - 1);
+                return Some(offset);
             }
             if self.is_due(feed.shard, head) {
-                self.push(feed.shard, head, kind, later);
+                let (kind, failures) = (kind_of(head, history), self.failures(feed.shard, head));
+                match &mut self.flow {
+                    Flow::Direct(direct) => direct.push(feed.heads, offset..offset + 1, kind, failures),
+                    Flow::Shared(shared) => shared.push(feed.shard, Slot::new(head, kind, failures), false, later),
+                }
                 room -= usize::from(!later);
             }
         }
-        until
+        None
     }
 
     /// Whether an event that the walk meets has still to be delivered by the walk.
@@ -186,14 +203,9 @@ impl Reception {
         self.forget_failures(place);
     }
 
-    fn push(&mut self, shard: Shard, head: &Head, kind: DeliveryKind, later: bool) {
+    fn failures(&self, shard: Shard, head: &Head) -> u32 {
         let place = Place { shard, position: head.position };
-        let failures = if self.attempts.is_empty() { 0 } else { self.attempts.get(&place).copied().unwrap_or(0) };
-        let slot = Slot::new(head, kind, failures);
-        match &mut self.flow {
-            Flow::Direct(direct) => direct.push(slot),
-            Flow::Shared(shared) => shared.push(shard, slot, false, later),
-        }
+        if self.attempts.is_empty() { 0 } else { self.attempts.get(&place).copied().unwrap_or(0) }
     }
 
     fn has_room_for_later(&self) -> bool {
@@ -228,7 +240,7 @@ impl Reception {
         let mut heads = std::mem::take(&mut gather.heads);
         for (offset, head) in feed.heads.iter().enumerate() {
             let fresh = head.position > read || !self.guards.no_repeat();
-            if fresh && head.position <= end && (feed.wanted)(offset) && self.is_due(feed.shard, head) {
+            if fresh && head.position <= end && feed.wanted.has(offset) && self.is_due(feed.shard, head) {
                 heads.push(*head);
             }
         }
@@ -267,7 +279,10 @@ impl Reception {
             }
             for page in newest_first.chunks(self.settings.page_size) {
                 for head in page.iter().rev() {
-                    self.push(shard, head, kind_of(head, history, false), false);
+                    let slot = Slot::new(head, kind_of(head, Some(history)), self.failures(shard, head));
+                    if let Flow::Shared(shared) = &mut self.flow {
+                        shared.push(shard, slot, false, false);
+                    }
                 }
             }
         }
@@ -310,25 +325,73 @@ impl Reception {
 
     /// What was live before is backlog now: nothing of it comes as online before the walk is over.
     pub(super) fn make_offline(&mut self) {
-        let demote = |slot: &mut Slot| {
-            if slot.kind == DeliveryKind::Online {
-                slot.kind = DeliveryKind::Offline;
-            }
-        };
         match &mut self.flow {
-            Flow::Direct(Direct { slots, .. }) => slots.iter_mut().for_each(demote),
-            Flow::Shared(shared) => shared.slots.values_mut().for_each(demote),
+            Flow::Direct(direct) => direct.make_offline(),
+            Flow::Shared(shared) => {
+                for slot in shared.slots.values_mut().filter(|slot| slot.kind == DeliveryKind::Online) {
+                    slot.kind = DeliveryKind::Offline;
+                }
+            }
         }
     }
 }
 
+/// The indices of the events behind `after` up to `until`.
 #[inline]
-fn kind_of(head: &Head, history: Position, live: bool) -> DeliveryKind {
-    if live {
-        DeliveryKind::Online
-    } else if head.position <= history {
-        DeliveryKind::Historical
-    } else {
-        DeliveryKind::Offline
+fn between(heads: &[Head], after: Position, until: Position) -> Range<usize> {
+    // Mostly it is all of them, and nothing has to be looked for.
+    let start = match heads.first() {
+        Some(first) if first.position <= after => heads.partition_point(|head| head.position <= after),
+        _ => 0,
+    };
+    let end = match heads.last() {
+        Some(last) if last.position > until => heads.partition_point(|head| head.position <= until),
+        _ => heads.len(),
+    };
+    start..end.max(start)
+}
+
+/// Takes up to `room` wanted events into the ledger. Returns the index of the first one that there was no room for.
+/// `history` is `None` for live events.
+fn admit_plain(
+    direct: &mut Direct,
+    feed: &Feed<'_>,
+    range: Range<usize>,
+    mut room: usize,
+    history: Option<Position>,
+) -> Option<usize> {
+    let Wanted::Those(wanted) = feed.wanted else {
+        let end = range.end.min(range.start.saturating_add(room));
+        push_all(direct, feed.heads, range.start..end, history);
+        return (end < range.end).then_some(end);
+    };
+    for index in range {
+        if room == 0 {
+            return Some(index);
+        }
+        if wanted(index) {
+            direct.push(feed.heads, index..index + 1, kind_of(&feed.heads[index], history), 0);
+            room -= 1;
+        }
+    }
+    None
+}
+
+/// One run of each kind, without a look at every event.
+#[inline]
+fn push_all(direct: &mut Direct, heads: &Arc<[Head]>, range: Range<usize>, history: Option<Position>) {
+    let Some(history) = history else { return direct.push(heads, range, DeliveryKind::Online, 0) };
+    let middle = range.start + heads[range.clone()].partition_point(|head| head.position <= history);
+    direct.push(heads, range.start..middle, DeliveryKind::Historical, 0);
+    direct.push(heads, middle..range.end, DeliveryKind::Offline, 0);
+}
+
+/// `history` is `None` for live events.
+#[inline]
+fn kind_of(head: &Head, history: Option<Position>) -> DeliveryKind {
+    match history {
+        None => DeliveryKind::Online,
+        Some(history) if head.position <= history => DeliveryKind::Historical,
+        Some(_) => DeliveryKind::Offline,
     }
 }

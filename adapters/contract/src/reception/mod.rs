@@ -25,6 +25,7 @@ mod leases;
 mod outcome;
 mod saving;
 mod shared;
+mod slot;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -33,8 +34,8 @@ mod walk;
 use std::collections::BTreeMap;
 
 pub use types::{
-    ACKNOWLEDGED, Action, AsideFeed, DeliveryKind, Dispatch, Feed, Handle, Head, Input, Key, Lease, Place, Save,
-    SetAside, Settings, State, Why, Worker,
+    ACKNOWLEDGED, Action, AsideFeed, DeliveryKind, Dispatch, DispatchRun, Feed, Handle, Head, Input, Key, Lease, Place,
+    Save, SetAside, Settings, State, Wanted, Why, Worker,
 };
 
 use aside::Aside;
@@ -255,7 +256,7 @@ impl Reception {
     /// Gives back memory that is not in use. Worth it when nothing is likely to happen soon.
     pub fn relax(&mut self) {
         if let Flow::Direct(direct) = &mut self.flow {
-            direct.slots.shrink_to_fit();
+            direct.relax();
         }
         self.leases.relax();
         self.workers.shrink_to_fit();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::direct::Slot;
+use super::slot::Slot;
 use super::types::{Action, Handle, Lease, Place, Worker};
 use super::{Flow, Reception};
 use crate::ids::Shard;
@@ -37,7 +37,7 @@ impl Reception {
     fn limit_direct(&mut self) {
         let limit = self.settings.max_in_flight.saturating_mul(2).saturating_add(self.settings.page_size);
         if let Flow::Direct(direct) = &self.flow
-            && direct.slots.len() > limit
+            && direct.exceeds(limit)
         {
             self.share();
         }
@@ -59,12 +59,12 @@ impl Reception {
             self.take(worker, max, now, actions);
             return;
         }
-        let mut again: Vec<(Shard, &Slot)> = match &self.flow {
-            Flow::Direct(direct) => direct.slots.iter().map(|slot| (direct.shard, slot)).collect(),
-            Flow::Shared(shared) => {
-                shared.slots.iter().chain(&shared.aside).map(|(place, slot)| (place.shard, slot)).collect()
-            }
+        let shared = match &self.flow {
+            Flow::Direct(direct) => return direct.again(worker, &open, actions),
+            Flow::Shared(shared) => shared,
         };
+        let slots = shared.slots.iter().chain(&shared.aside);
+        let mut again: Vec<(Shard, &Slot)> = slots.map(|(place, slot)| (place.shard, slot)).collect();
         again.retain(|(_, slot)| slot.is_out() && open.contains(&slot.lease));
         again.sort_by_key(|(_, slot)| (slot.lease, slot.turn));
         actions.extend(again.into_iter().map(|(shard, slot)| Action::Deliver(slot.dispatch(shard, worker))));
@@ -126,17 +126,7 @@ impl Reception {
     pub(super) fn ack_through(&mut self, handle: Handle, actions: &mut Vec<Action>) {
         let mut handles = vec![handle];
         match &self.flow {
-            Flow::Direct(direct) if direct.lease(handle.place.position) == Some(handle.lease) => {
-                let last = direct.slots.iter().find(|slot| slot.position == handle.place.position);
-                let last = last.filter(|last| last.sequence.0 != 0);
-                let before = |slot: &&super::direct::Slot| {
-                    slot.is_out() && last.is_some_and(|last| slot.key == last.key && slot.sequence < last.sequence)
-                };
-                handles.extend(direct.slots.iter().filter(before).map(|slot| Handle {
-                    place: Place { shard: direct.shard, position: slot.position },
-                    lease: slot.lease,
-                }));
-            }
+            Flow::Direct(direct) => handles.extend(direct.before(handle)),
             Flow::Shared(shared) => {
                 let last = shared.slot(handle.place).filter(|slot| slot.lease == handle.lease);
                 let conv = last.filter(|last| last.sequence.0 != 0).and_then(|last| shared.convs.get(&last.key));
@@ -148,7 +138,6 @@ impl Reception {
                     }
                 }
             }
-            Flow::Direct(_) => {}
         }
         self.ack(&handles, actions);
     }

@@ -132,9 +132,7 @@ impl Reception {
 
     /// From the ledger of one worker to that of many.
     pub(super) fn share(&mut self) {
-        if let Flow::Direct(direct) = &mut self.flow {
-            let shard = direct.shard;
-            let direct = std::mem::replace(direct, Direct::new(shard));
+        if let Flow::Direct(direct) = &self.flow {
             self.flow = Flow::Shared(Shared::from_direct(direct, self.workers.first().copied()));
         }
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
 use prost::encoding::{WireType, encode_key, encode_varint};
-use switchboard_contract::reception::{Action, Feed, Head, Input, Key, State};
+use switchboard_contract::reception::{Action, Feed, Head, Input, Key, State, Wanted};
 use switchboard_contract::storage::{DeviceCursor, Glimpse, Timelines};
 use switchboard_contract::{Position, Result, Sequence, Timestamp, UserId};
 
@@ -161,7 +161,10 @@ impl Session {
         let (now, mut actions) = (self.now(), Vec::new());
         self.machine.apply(now, input, &mut actions);
         self.unsaved |= actions.iter().any(|action| matches!(action, Action::Unsaved));
-        actions.retain(|action| matches!(action, Action::Deliver(_) | Action::Read { .. } | Action::Save(_)));
+        actions.retain(|action| {
+            use Action::{Deliver, DeliverRun, Read, Save};
+            matches!(action, Deliver(_) | DeliverRun(_) | Read { .. } | Save(_))
+        });
         actions
     }
 
@@ -197,16 +200,16 @@ impl Session {
     async fn carry_out(&mut self, actions: Vec<Action>) -> Result<(Vec<Piece>, bool)> {
         let (mut pieces, mut read) = (Vec::new(), false);
         for action in actions {
-            match action {
-                Action::Deliver(dispatch) => {
-                    if let Some(held) = self.held_at(dispatch.handle.place.position.0) {
-                        let again = held.handle.replace(dispatch.handle).is_some();
-                        pieces.push(held.piece.clone());
-                        self.out += usize::from(!again);
-                    }
+            if let Action::Read { after, until, limit, .. } = action {
+                read |= self.feed(after, until, limit).await?;
+                continue;
+            }
+            for handle in action.dispatches().map(|dispatch| dispatch.handle) {
+                if let Some(held) = self.held_at(handle.place.position.0) {
+                    let again = held.handle.replace(handle).is_some();
+                    pieces.push(held.piece.clone());
+                    self.out += usize::from(!again);
                 }
-                Action::Read { after, until, limit, .. } => read |= self.feed(after, until, limit).await?,
-                _ => {}
             }
         }
         Ok((pieces, read))
@@ -232,7 +235,7 @@ impl Session {
         };
         let pieces: Vec<Piece> =
             if self.concurrent { pieces.into_iter().flat_map(Piece::singles).collect() } else { pieces };
-        let heads: Vec<Head> = pieces.iter().map(|piece| self.head(piece)).collect();
+        let heads: Arc<[Head]> = pieces.iter().map(|piece| self.head(piece)).collect();
         for piece in pieces {
             self.hold(&piece);
             let at = piece.first().position.0;
@@ -244,7 +247,7 @@ impl Session {
             let index = self.held.partition_point(|held| held.at < at);
             self.held.insert(index, Held { at, piece, handle: None });
         }
-        self.apply(Input::Feed(Feed { shard: SHARD, after, until, heads: &heads, wanted: &|_| true }));
+        self.apply(Input::Feed(Feed { shard: SHARD, after, until, heads: &heads, wanted: Wanted::All }));
         Ok(true)
     }
 

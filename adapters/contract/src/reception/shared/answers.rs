@@ -2,8 +2,8 @@
 
 use super::{Done, Removed, Shared};
 use crate::ids::{Position, Sequence, Shard};
-use crate::reception::direct::Slot;
 use crate::reception::guards::Guards;
+use crate::reception::slot::Slot;
 use crate::reception::types::{Handle, Key, Lease, Place};
 
 impl Shared {

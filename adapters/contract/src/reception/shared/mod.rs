@@ -6,8 +6,9 @@ mod answers;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::direct::{Direct, Slot};
+use super::direct::Direct;
 use super::guards::Guards;
+use super::slot::Slot;
 use super::types::{Action, Key, Lease, Place, Worker};
 use crate::ids::{Position, Sequence, Shard};
 use crate::time::Timestamp;
@@ -102,10 +103,10 @@ pub(in crate::reception) struct Removed {
 
 impl Shared {
     /// Takes over from the ledger of one worker.
-    pub(in crate::reception) fn from_direct(direct: Direct, worker: Option<Worker>) -> Self {
+    pub(in crate::reception) fn from_direct(direct: &Direct, worker: Option<Worker>) -> Self {
         let mut shared = Self::default();
         let shard = direct.shard;
-        let (acked, open): (Vec<Slot>, Vec<Slot>) = direct.slots.into_iter().partition(|slot| slot.acked);
+        let (acked, open): (Vec<Slot>, Vec<Slot>) = direct.slots().partition(|slot| slot.acked);
         for slot in open {
             let place = Place { shard, position: slot.position };
             let conv = shared.convs.entry(slot.key).or_default();

@@ -1,5 +1,6 @@
 //! What workers, time, the store and fate do to the machine.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::drive::{Life, Read};
@@ -66,13 +67,7 @@ impl Life {
         self.acknowledge(&acked);
         let max = 1 + self.chance.below(6);
         let actions = self.apply(Input::Page { worker, cursor, max })?;
-        let page: Vec<Handle> = actions
-            .iter()
-            .filter_map(|action| match action {
-                Action::Deliver(dispatch) => Some(dispatch.handle),
-                _ => None,
-            })
-            .collect();
+        let page: Vec<Handle> = actions.iter().flat_map(Action::dispatches).map(|dispatch| dispatch.handle).collect();
         let same = page.len() == open.len() && open.iter().all(|dispatch| page.contains(&dispatch.handle));
         if !open.is_empty() && !same {
             return Err(format!("a repeated pull gave {page:?} instead of the open {open:?}"));
@@ -186,9 +181,11 @@ impl Life {
     pub(super) fn arrive(&mut self, read: &Read) -> Result<(), String> {
         match read {
             Read::Walk { shard, after, until, events } => {
-                let heads: Vec<Head> = events.iter().map(|event| event.head).collect();
-                let wanted = |index: usize| events[index].wanted;
-                let feed = Feed { shard: *shard, after: *after, until: *until, heads: &heads, wanted: &wanted };
+                let heads: Arc<[Head]> = events.iter().map(|event| event.head).collect();
+                let some = |index: usize| events[index].wanted;
+                let all = events.iter().all(|event| event.wanted);
+                let wanted = if all { Wanted::All } else { Wanted::Those(&some) };
+                let feed = Feed { shard: *shard, after: *after, until: *until, heads: &heads, wanted };
                 self.apply(Input::Feed(feed)).map(drop)
             }
             Read::Aside { key, shard, from, seen, events } => {

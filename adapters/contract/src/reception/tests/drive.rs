@@ -166,18 +166,23 @@ impl Life {
         Ok(actions)
     }
 
+    fn deliver(&mut self, dispatch: &Dispatch) -> Result<(), String> {
+        self.deliveries += 1;
+        self.old.push(dispatch.handle);
+        let again = self.check.out.get(&dispatch.handle.place);
+        if again.is_some_and(|out| out.dispatch.handle == dispatch.handle) {
+            return Ok(());
+        }
+        let (journal, stored) = (&self.journal, &self.stored);
+        self.check.deliver(dispatch, journal, stored, &self.settings, self.state, self.now)
+    }
+
     fn carry_out(&mut self, action: &Action) -> Result<(), String> {
         match action {
-            Action::Deliver(dispatch) => {
-                self.deliveries += 1;
-                self.old.push(dispatch.handle);
-                let again = self.check.out.get(&dispatch.handle.place);
-                if again.is_some_and(|out| out.dispatch.handle == dispatch.handle) {
-                    return Ok(());
+            Action::Deliver(_) | Action::DeliverRun(_) => {
+                for dispatch in action.dispatches() {
+                    self.deliver(&dispatch)?;
                 }
-                let state = self.state;
-                let (journal, stored) = (&self.journal, &self.stored);
-                self.check.deliver(dispatch, journal, stored, &self.settings, state, self.now)?;
             }
             Action::Read { shard, after, until, limit } => {
                 let mut events = self.journal.read(*shard, *after, *until);

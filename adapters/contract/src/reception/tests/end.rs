@@ -78,13 +78,8 @@ impl Life {
         let mut given = false;
         for worker in self.workers.clone() {
             let actions = self.apply(Input::Take(worker, 10))?;
-            let handles: Vec<Handle> = actions
-                .iter()
-                .filter_map(|action| match action {
-                    Action::Deliver(dispatch) => Some(dispatch.handle),
-                    _ => None,
-                })
-                .collect();
+            let handles: Vec<Handle> =
+                actions.iter().flat_map(Action::dispatches).map(|dispatch| dispatch.handle).collect();
             given |= !handles.is_empty();
             let places: Vec<Place> = handles.iter().map(|handle| handle.place).collect();
             self.acknowledge(&places);

@@ -1,5 +1,6 @@
 //! The walk, step by step: the cases that the design names.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::{Position, Sequence, Shard};
@@ -42,13 +43,13 @@ impl Walk {
     /// Events of one conversation up to `until`, fed and taken.
     fn take(&mut self, after: u64, until: u64) -> Vec<Handle> {
         let head = |n: u64| Head { position: Position(n), sequence: Sequence(n), key: Key(7) };
-        let heads: Vec<Head> = (after + 1..=until).map(head).collect();
+        let heads: Arc<[Head]> = (after + 1..=until).map(head).collect();
         self.apply(Input::Tail(SHARD, Position(until)));
         self.apply(Input::Take(ME, 100));
         let (after, until) = (Position(after), Position(until));
-        self.apply(Input::Feed(Feed { shard: SHARD, after, until, heads: &heads, wanted: &|_| true }));
+        self.apply(Input::Feed(Feed { shard: SHARD, after, until, heads: &heads, wanted: Wanted::All }));
         let taken = self.apply(Input::Take(ME, 100));
-        taken.iter().filter_map(delivered).map(|dispatch| dispatch.handle).collect()
+        taken.iter().flat_map(Action::dispatches).map(|dispatch| dispatch.handle).collect()
     }
 
     fn save(&mut self) -> (Save, Vec<Action>) {
@@ -58,13 +59,6 @@ impl Walk {
             _ => None,
         });
         (save.expect("there is something to store"), self.apply(Input::Saved))
-    }
-}
-
-fn delivered(action: &Action) -> Option<Dispatch> {
-    match action {
-        Action::Deliver(dispatch) => Some(*dispatch),
-        _ => None,
     }
 }
 
@@ -147,7 +141,7 @@ fn t10_a_late_ack_of_an_older_attempt_is_ignored() {
     walk.now = Timestamp(30_000);
     walk.apply(Input::Tick);
     let again = walk.apply(Input::Take(ME, 1));
-    let again = again.iter().find_map(delivered).expect("it comes again");
+    let again = again.iter().flat_map(Action::dispatches).next().expect("it comes again");
     assert_eq!((again.attempt, again.handle.place), (2, first[0].place));
     assert!(walk.apply(Input::Ack(&first)).contains(&Action::Acked { acked: 0, stale: 1, save: 1 }));
     assert_eq!(walk.machine.in_flight(), 1);
@@ -169,13 +163,14 @@ fn i09_a_conversation_that_waits_for_its_retry_does_not_take_all_room() {
     let mut other = None;
     for _ in 0..10 {
         let actions = walk.apply(Input::Take(ME, 10));
-        other = other.or(actions.iter().find_map(delivered));
+        other = other.or(actions.iter().flat_map(Action::dispatches).next());
         for action in &actions {
             if let Action::Read { after, until, .. } = action {
                 let head = |n: u64| Head { position: Position(n), sequence: Sequence(n), key: Key(7) };
                 let mut all: Vec<Head> = (after.0 + 1..=until.0.min(201)).map(head).collect();
                 all.extend(heads.iter().filter(|head| head.position <= *until));
-                let feed = Feed { shard: SHARD, after: *after, until: *until, heads: &all, wanted: &|_| true };
+                let (after, until, all) = (*after, *until, Arc::from(all));
+                let feed = Feed { shard: SHARD, after, until, heads: &all, wanted: Wanted::All };
                 walk.apply(Input::Feed(feed));
             }
         }

@@ -1,9 +1,11 @@
 //! What goes into the machine and what comes out of it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::aside::{Save, SetAside};
+use super::run::DispatchRun;
 use super::settings::Settings;
 use super::{DeliveryKind, Handle, Head, Key, Lease, Place, State, Worker};
 use crate::ids::{Position, Sequence, Shard};
@@ -17,10 +19,30 @@ pub struct Feed<'a> {
     pub after: Position,
     /// … and are all there is up to this one, included.
     pub until: Position,
-    /// The events.
-    pub heads: &'a [Head],
+    /// The events; kept as they are until they are done with.
+    pub heads: &'a Arc<[Head]>,
+    /// Which of them the subscriber wants.
+    pub wanted: Wanted<'a>,
+}
+
+/// What a subscriber wants of events.
+#[derive(Clone, Copy)]
+pub enum Wanted<'a> {
+    /// All of them, and nobody needs to look at each.
+    All,
+    /// Those with the indices it says so of.
+    Those(&'a dyn Fn(usize) -> bool),
+}
+
+impl Wanted<'_> {
     /// Whether the subscriber wants the event with this index.
-    pub wanted: &'a dyn Fn(usize) -> bool,
+    #[inline]
+    pub fn has(&self, index: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Those(has) => has(index),
+        }
+    }
 }
 
 /// Events of one conversation, read for a redrive: ascending by sequence.
@@ -43,6 +65,15 @@ pub struct AsideFeed<'a> {
 impl fmt::Debug for Feed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Feed({:?} {}..={}, {} heads)", self.shard, self.after.0, self.until.0, self.heads.len())
+    }
+}
+
+impl fmt::Debug for Wanted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "All",
+            Self::Those(_) => "Those(..)",
+        })
     }
 }
 
@@ -147,6 +178,8 @@ pub struct Dispatch {
 pub enum Action {
     /// Hand this to its worker.
     Deliver(Dispatch),
+    /// Hand these to their worker. [`Action::dispatches`] gives them one by one.
+    DeliverRun(DispatchRun),
     /// Read `after < position ≤ until`, from the lower end, about `limit` events, and say [`Input::Feed`].
     Read {
         /// The shard.

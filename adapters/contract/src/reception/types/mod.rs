@@ -2,10 +2,12 @@
 
 mod aside;
 mod io;
+mod run;
 mod settings;
 
 pub use aside::{ACKNOWLEDGED, Save, SetAside, Why};
-pub use io::{Action, AsideFeed, Dispatch, Feed, Input};
+pub use io::{Action, AsideFeed, Dispatch, Feed, Input, Wanted};
+pub use run::DispatchRun;
 pub use settings::Settings;
 
 use std::fmt;

@@ -3,20 +3,17 @@
 //! The machine has one owner, this lock; nothing is awaited under it. Workers ask for deliveries themselves, so that
 //! an event costs no task wake and no channel; see [`desk`](super::desk).
 
-use std::cell::Cell;
+mod apply;
+
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
-use switchboard_contract::reception::{
-    Action, AsideFeed, Dispatch, Feed, Head, Input, Key, Lease, Place, Reception, Save, SetAside, State, Worker,
-};
+use switchboard_contract::reception::{Head, Key, Lease, Place, Reception, State, Worker};
 use switchboard_contract::storage::{CursorState, SubscriberSpec};
-use switchboard_contract::{
-    ConversationId, Error, ErrorKind, Position, Result, Sequence, Shard, SubscriberName, TenantId, Timestamp,
-};
+use switchboard_contract::{ConversationId, Error, ErrorKind, Position, Result, SubscriberName, TenantId, Timestamp};
 use tokio::sync::{Notify, watch};
 
 use super::chunk::Chunk;
@@ -26,14 +23,6 @@ use super::shared::Shared;
 use super::tail::Tail;
 use super::types::{MissingRange, Recovery, SubscriptionState};
 
-thread_local! {
-    /// Where machines write what they want done. One for each thread, so that an idle subscriber keeps none.
-    static ACTIONS: Cell<Vec<Action>> = const { Cell::new(Vec::new()) };
-}
-
-/// Chunks kept for what the machine has read and not handed out.
-const HELD: usize = 512;
-
 pub(super) struct Core {
     pub(super) tenant: TenantId,
     pub(super) name: SubscriberName,
@@ -41,6 +30,8 @@ pub(super) struct Core {
     pub(super) tails: Vec<Arc<Tail>>,
     inner: Mutex<Inner>,
     pub(super) notify: Notify,
+    /// Workers that look for deliveries, or have looked and wait.
+    waiting: AtomicUsize,
     /// The number of the last save, counted over replays.
     pub(super) saved: watch::Sender<u64>,
     pub(super) states: watch::Sender<SubscriptionState>,
@@ -61,6 +52,15 @@ impl fmt::Debug for Core {
 pub(super) struct Puller {
     pub(super) worker: Worker,
     pub(super) seen: Timestamp,
+}
+
+/// A worker that looks for deliveries, or has looked and waits.
+pub(super) struct Waiting<'a>(&'a Core);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 pub(super) struct Inner {
@@ -89,33 +89,6 @@ pub(super) struct Inner {
     troubled: bool,
     /// What earlier machines counted.
     revoked_before: u64,
-}
-
-/// What an input led to, apart from what the core sees to by itself.
-#[derive(Debug, Default)]
-pub(super) struct Step {
-    pub(super) dispatches: Vec<Dispatch>,
-    pub(super) reads: Vec<Read>,
-    pub(super) acked: usize,
-    pub(super) stale: usize,
-    pub(super) save: Option<Box<Save>>,
-    pub(super) told: Vec<Told>,
-}
-
-/// Something to read from the store.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Read {
-    Walk { shard: Shard, after: Position, until: Position, limit: usize },
-    Aside { key: Key, place: Place, from: Sequence, seen: Sequence, limit: usize },
-    Survey { shard: Shard, after: Position, until: Position },
-}
-
-/// Something worth a notice.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Told {
-    Aside(SetAside),
-    Skipped { place: Place, attempts: u32 },
-    Restored(Key),
 }
 
 impl Core {
@@ -158,6 +131,7 @@ impl Core {
             tails,
             inner: Mutex::new(inner),
             notify: Notify::new(),
+            waiting: AtomicUsize::new(0),
             saved: watch::Sender::new(0),
             states: watch::Sender::new(SubscriptionState::default()),
             queued: AtomicBool::new(false),
@@ -174,6 +148,18 @@ impl Core {
         self.notify.notify_one();
     }
 
+    /// Whether somebody may be waiting, asked under the lock of what was changed: a worker that comes later looks by
+    /// itself, so that nobody else needs a wake.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
+    /// Counts a worker as waiting. It must look after this before it waits.
+    pub(super) fn wait(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        Waiting(self)
+    }
+
     /// Whether it has to be put into the queue of those with something to store.
     pub(super) fn enqueue(&self) -> bool {
         !self.queued.swap(true, Ordering::AcqRel)
@@ -181,54 +167,6 @@ impl Core {
 
     pub(super) fn dequeue(&self) {
         self.queued.store(false, Ordering::Release);
-    }
-
-    /// Applies one input and sees to everything that needs nothing but this core.
-    pub(super) fn apply(self: &Arc<Self>, shared: &Shared, inner: &mut Inner, input: Input<'_>) -> Step {
-        let mut actions = ACTIONS.take();
-        inner.machine.apply(shared.clock.now(), input, &mut actions);
-        self.sort(shared, inner, actions)
-    }
-
-    /// Sorts what the machine asked for into what is done here and what the caller does.
-    fn sort(self: &Arc<Self>, shared: &Shared, inner: &mut Inner, mut actions: Vec<Action>) -> Step {
-        // A batch of deliveries is nearly all of it; a single action is none most of the time.
-        let room = if actions.len() > 1 { actions.len() } else { 0 };
-        let mut step = Step { dispatches: Vec::with_capacity(room), ..Step::default() };
-        for action in actions.drain(..) {
-            match action {
-                Action::Deliver(dispatch) => step.dispatches.push(dispatch),
-                Action::Read { shard, after, until, limit } => {
-                    step.reads.push(Read::Walk { shard, after, until, limit });
-                }
-                Action::ReadAside { key, shard, from, seen, limit } => {
-                    let place = inner.machine.set_aside_now().find(|record| record.key == key);
-                    let place = place.map_or(Place { shard, position: Position::START }, |record| record.place);
-                    step.reads.push(Read::Aside { key, place, from, seen, limit });
-                }
-                Action::Survey { shard, after, until } => step.reads.push(Read::Survey { shard, after, until }),
-                Action::Unsaved => shared.has_unsaved(self),
-                Action::Save(save) => step.save = Some(save),
-                Action::State(state) => self.publish(inner, state),
-                Action::Acked { acked, stale, .. } => {
-                    step.acked += acked;
-                    step.stale += stale;
-                }
-                Action::Aside(record) => step.told.push(Told::Aside(record)),
-                Action::Skipped { place, attempts } => step.told.push(Told::Skipped { place, attempts }),
-                Action::Restored(key) => step.told.push(Told::Restored(key)),
-                Action::Missing { shard, after, until } => {
-                    inner.missing.push(MissingRange { shard, first: after.next(), last: until });
-                }
-            }
-        }
-        ACTIONS.set(actions);
-        let revocations = inner.revoked_before + inner.machine.revocations();
-        self.revocations.store(revocations, Ordering::Release);
-        if !step.told.is_empty() {
-            shared.tell(self, inner, &step.told);
-        }
-        step
     }
 
     fn publish(&self, inner: &Inner, state: State) {
@@ -255,60 +193,6 @@ impl Core {
             changed
         });
     }
-
-    /// Tells the machine how far the journal has come.
-    #[inline]
-    pub(super) fn tell_tails(self: &Arc<Self>, shared: &Shared, inner: &mut Inner) {
-        for (index, tail) in self.tails.iter().enumerate() {
-            let end = tail.end();
-            if inner.told[index] < end {
-                inner.told[index] = end;
-                let _ = self.apply(shared, inner, Input::Tail(tail.shard, end));
-            }
-        }
-    }
-
-    /// Gives the machine a chunk of the journal.
-    pub(super) fn feed(self: &Arc<Self>, shared: &Shared, inner: &mut Inner, shard: Shard, chunk: &Arc<Chunk>) {
-        let now = shared.clock.now();
-        let mut actions = ACTIONS.take();
-        let Inner { machine, filter, held, .. } = &mut *inner;
-        let some = |index: usize| filter.takes(&chunk.entries[index]);
-        let all = |_: usize| true;
-        let wanted: &dyn Fn(usize) -> bool = if filter.takes_all(chunk) { &all } else { &some };
-        let feed = Feed { shard, after: chunk.after, until: chunk.until, heads: &chunk.heads, wanted };
-        machine.apply(now, Input::Feed(feed), &mut actions);
-        if !chunk.heads.is_empty() && !held.back().is_some_and(|last| Arc::ptr_eq(last, chunk)) {
-            held.push_back(Arc::clone(chunk));
-            if held.len() > HELD {
-                held.pop_front();
-            }
-        }
-        let _ = self.sort(shared, inner, actions);
-    }
-
-    /// Gives the machine a part of a conversation that is being redriven.
-    pub(super) fn feed_aside(
-        self: &Arc<Self>,
-        shared: &Shared,
-        inner: &mut Inner,
-        read: (Key, Shard, Sequence, Sequence),
-        chunk: &Arc<Chunk>,
-    ) {
-        let now = shared.clock.now();
-        let (key, shard, from, seen) = read;
-        // The key is the one it was set aside under, whatever process that was.
-        let heads: Vec<Head> = chunk.heads.iter().map(|head| Head { key, ..*head }).collect();
-        let mut actions = ACTIONS.take();
-        let Inner { machine, filter, held, .. } = &mut *inner;
-        let wanted = |index: usize| filter.takes(&chunk.entries[index]);
-        let feed = AsideFeed { key, shard, from, seen, heads: &heads, wanted: &wanted };
-        machine.apply(now, Input::FeedAside(feed), &mut actions);
-        if !chunk.heads.is_empty() {
-            held.push_front(Arc::clone(chunk));
-        }
-        let _ = self.sort(shared, inner, actions);
-    }
 }
 
 impl Inner {
@@ -323,6 +207,15 @@ impl Inner {
         let tail = tails.get(usize::from(place.shard.0))?;
         let chunk = tail.behind(Position(place.position.0.checked_sub(1)?))?;
         chunk.find(place.position).map(|index| (chunk, index))
+    }
+
+    /// The chunk that the machine was fed these heads from, if it is still held. They go out mostly in the order in
+    /// which they were fed, so the search goes on behind `at`, the place of the last one found.
+    #[inline]
+    pub(super) fn holding(&self, heads: &Arc<[Head]>, at: &mut usize) -> Option<Arc<Chunk>> {
+        let is_it = |index: &usize| self.held.get(*index).is_some_and(|chunk| Arc::ptr_eq(&chunk.heads, heads));
+        *at = (*at..self.held.len()).chain(0..*at).find(is_it)?;
+        self.held.get(*at).cloned()
     }
 
     /// Lets go of chunks when nothing waits to be handed out.
