@@ -51,6 +51,15 @@ impl Outbox {
         self.size
     }
 
+    /// Everything, as the one WebSocket message of a run that is all there is; then the outbox is empty.
+    pub(crate) fn take_message(&mut self) -> Option<Bytes> {
+        let [Part::Piece(piece)] = self.parts.as_slice() else { return None };
+        let message = piece.message()?;
+        self.size = 0;
+        self.parts.clear();
+        Some(message)
+    }
+
     /// Everything, and the outbox is empty. Keeps no memory: most connections are silent most of the time.
     pub(crate) fn take(&mut self) -> Vec<Part> {
         self.size = 0;
@@ -102,6 +111,9 @@ pub(crate) async fn write_chunks(io: &mut (impl AsyncWrite + Unpin), chunks: &[B
     }
     io.flush().await
 }
+
+/// The most bytes that it takes.
+pub(crate) const MESSAGE_HEAD: usize = 10;
 
 /// The head of a server's binary WebSocket message.
 pub(crate) fn message_head(length: usize, out: &mut BytesMut) {

@@ -188,6 +188,11 @@ impl Transport {
     }
 
     async fn write_all(&mut self, out: &mut Outbox) -> Result<(), Lost> {
+        if let Self::Binary { socket, role: Side::Server, owes: false, .. } = self
+            && let Some(message) = out.take_message()
+        {
+            return write_chunks(socket.get_mut(), &[message]).await.map_err(|_| Lost::Gone);
+        }
         let (size, parts) = (out.size(), out.take());
         match self {
             Self::Tcp { io, .. } => {

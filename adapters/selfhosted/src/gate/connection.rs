@@ -7,7 +7,7 @@ use switchboard_contract::{Error, ErrorKind, Position, Result, Retry, UserId};
 use tokio_util::sync::CancellationToken;
 
 use super::business;
-use super::listener::{Shared, Stranger};
+use super::listener::{Open, Shared, Stranger};
 use super::session::{Opening, Session};
 use crate::frame::{Body, Command, FrameError, Kind, Packet, decode_body, encode_body, flags};
 use crate::outbox::Outbox;
@@ -25,17 +25,18 @@ pub(super) enum Admitted {
 }
 
 impl Admitted {
-    /// The session, to its end. What it took to log in needs no memory any more.
-    pub(super) async fn run(self, stop: CancellationToken) {
+    /// The session, to its end, in a task of its own: what it took to log in needs neither memory nor a look any more.
+    pub(super) fn start(self, shared: &Shared, open: Open, stop: CancellationToken) {
         match self {
-            Self::Device(session, transport, ack) => {
-                drop(stop);
-                Box::pin(session.run(transport, ack)).await;
-            }
-            Self::Business(session, transport, correlation) => {
-                Box::pin(session.run(transport, correlation, stop)).await;
-            }
-        }
+            Self::Device(session, transport, ack) => shared.tasks.spawn(async move {
+                session.run(transport, ack).await;
+                drop(open);
+            }),
+            Self::Business(session, transport, correlation) => shared.tasks.spawn(async move {
+                session.run(transport, correlation, stop).await;
+                drop(open);
+            }),
+        };
     }
 }
 

@@ -53,8 +53,17 @@ pub(super) struct Shared {
     pub(super) cadences: Cadences,
     strangers: Mutex<Strangers>,
     connections: AtomicUsize,
-    tasks: TaskTracker,
+    pub(super) tasks: TaskTracker,
     stop: CancellationToken,
+}
+
+/// A connection that is counted. No longer when dropped.
+pub(super) struct Open(Arc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Connections that have not logged in, the oldest first.
@@ -193,10 +202,10 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, form: Form) {
 }
 
 fn welcome(shared: &Arc<Shared>, stream: TcpStream, form: Form) {
-    let open = shared.connections.fetch_add(1, Ordering::Relaxed);
-    metrics::gauge!("switchboard_gate_connections").set(open as f64 + 1.0);
-    if open >= shared.config.max_connections {
-        shared.connections.fetch_sub(1, Ordering::Relaxed);
+    let before = shared.connections.fetch_add(1, Ordering::Relaxed);
+    let open = Open(shared.clone());
+    metrics::gauge!("switchboard_gate_connections").set(before as f64 + 1.0);
+    if before >= shared.config.max_connections {
         metrics::counter!("switchboard_gate_connections_refused_total").increment(1);
         return;
     }
@@ -205,11 +214,9 @@ fn welcome(shared: &Arc<Shared>, stream: TcpStream, form: Form) {
     let stranger = shared.meet();
     let (task, stop) = (shared.clone(), shared.stop.clone());
     shared.tasks.spawn(async move {
-        // Most of a connection's life is its session: what comes before is put away for it.
-        if let Some(admitted) = Box::pin(greet(&task, stream, form, stranger, &stop)).await {
-            admitted.run(stop).await;
+        if let Some(admitted) = greet(&task, stream, form, stranger, &stop).await {
+            admitted.start(&task, open, stop);
         }
-        task.connections.fetch_sub(1, Ordering::Relaxed);
     });
 }
 

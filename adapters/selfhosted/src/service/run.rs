@@ -14,6 +14,7 @@ use switchboard_contract::{
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::frame::{Command, HEADER_BYTES, Header, Kind, Packet, to_json};
+use crate::outbox::{MESSAGE_HEAD, message_head};
 
 /// Entries of one run, and its bytes from which on no more are added.
 pub(crate) const RUN_ENTRIES: usize = 128;
@@ -58,6 +59,8 @@ pub(crate) struct Run {
     reaches: Vec<Reach>,
     /// When its lines were gathered for its readers; `None` for what was read from the log.
     gathered_at: Option<Timestamp>,
+    /// All of it as one WebSocket message.
+    message: OnceLock<Bytes>,
     json: OnceLock<Vec<Utf8Bytes>>,
 }
 
@@ -267,6 +270,20 @@ impl Piece {
         self.run.bytes.slice(self.span())
     }
 
+    /// Its packets as one WebSocket message, if it is the whole run: most readers get just that, and share it.
+    pub(crate) fn message(&self) -> Option<Bytes> {
+        let whole = self.range.len() == self.run.items.len();
+        whole.then(|| {
+            let message = self.run.message.get_or_init(|| {
+                let mut out = BytesMut::with_capacity(MESSAGE_HEAD + self.run.bytes.len());
+                message_head(self.run.bytes.len(), &mut out);
+                out.put_slice(&self.run.bytes);
+                out.freeze()
+            });
+            message.clone()
+        })
+    }
+
     /// Its packets in the JSON form.
     pub(crate) fn json(&self) -> &[Utf8Bytes] {
         &self.run.json()[self.range.clone()]
@@ -348,6 +365,10 @@ mod tests {
         assert_eq!((piece.len(), piece.first().position.0, piece.last()), (2, 5, 9));
         let mut decoder = Decoder::new(1 << 20);
         decoder.extend(&piece.bytes());
+        assert!(piece.message().is_none(), "others may get the rest");
+        let all = Piece::between(&run, 0, 20, 10).unwrap();
+        let parts = vec![crate::outbox::Part::Piece(all.clone())];
+        assert_eq!(all.message().unwrap(), crate::outbox::binary(parts, all.size(), message_head).concat());
         let mut page = BytesMut::new();
         piece.put_elements(&mut page);
         let page = proto::Page::decode(page.freeze()).unwrap();

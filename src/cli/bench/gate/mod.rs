@@ -134,9 +134,6 @@ pub(super) async fn run(devices: Devices) -> Result<Figure> {
         tasks.spawn(read(reader, writer, Arc::clone(&shared)));
     }
     tasks.spawn(talking(writers, Arc::clone(&shared)));
-    if matches!(talk, Talk::Steady { .. }) {
-        tasks.spawn(stay_awake());
-    }
     let measured = async {
         tokio::time::sleep(Duration::from_millis(warm_ms)).await;
         let (begun, read, sent) = (Instant::now(), shared.all(), shared.sent.load(Ordering::Relaxed));
@@ -160,14 +157,6 @@ pub(super) async fn run(devices: Devices) -> Result<Figure> {
     let micros = std::mem::take(&mut *shared.micros.lock());
     let (payload, faults) = (shared.payload.load(Ordering::Relaxed), shared.refused.load(Ordering::Relaxed));
     Ok(Figure { payload, faults, ..figure }.timed(micros))
-}
-
-/// Keeps the devices' core from sleeping: to wake it up at each write would cost the one who writes, whose devices are on
-/// other machines in truth.
-async fn stay_awake() -> Result<()> {
-    loop {
-        tokio::task::yield_now().await;
-    }
 }
 
 async fn backlog(devices: Vec<Device>, messages: u64) -> Result<Figure> {
