@@ -14,7 +14,8 @@ use switchboard_contract::reception::{Action, Feed, Head, Input, Key, State, Wan
 use switchboard_contract::storage::{DeviceCursor, Glimpse, Timelines};
 use switchboard_contract::{Position, Result, Sequence, Timestamp, UserId};
 
-use super::session::{End, FLUSH, Finished, Held, ME, Pulling, SHARD, Session, storage_end};
+use super::ending::{End, storage_end};
+use super::session::{FLUSH, Finished, Held, ME, Pulling, SHARD, Session};
 use crate::frame::{Command, Kind, Packet};
 use crate::service::{Piece, Run};
 

@@ -3,10 +3,12 @@
 mod business;
 mod cadence;
 mod connection;
+mod ending;
 mod feeding;
 mod listener;
 mod requests;
 mod session;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -14,7 +14,7 @@ use crate::frame::{Body, Command, Kind, Packet, decode_body, encode_body};
 use crate::proto;
 use crate::service::{Act, GroupAct, Place, Posted, Service};
 
-type Ended = super::session::End;
+type Ended = super::ending::End;
 
 impl Session {
     pub(super) async fn request(&mut self, packet: Packet) -> Result<(), Ended> {

@@ -1,35 +1,35 @@
-//! One device that is logged in: its packets, its times, its end. What it receives is the business of [`feeding`].
+//! One device that is logged in: its packets and its times. What it receives is the business of [`feeding`], what it waits
+//! for of [`waiting`], its end of [`ending`].
 //!
 //! [`feeding`]: super::feeding
+//! [`waiting`]: super::waiting
+//! [`ending`]: super::ending
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::{AbortHandle, BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use switchboard_contract::reception::{Handle, Input, Lease, Reception, Restored, Settings, Worker};
 use switchboard_contract::storage::{Backlog, PoisonPolicy, Reception as Mode, ShardCursor};
-use switchboard_contract::{Clock, Error, Position, Result, Shard, Sleep, Timestamp};
+use switchboard_contract::{Position, Result, Shard, Timestamp};
 
 use super::cadence::Cadence;
-use super::connection::refuse;
+use super::ending::{End, storage_end};
 use super::listener::Shared;
+use super::waiting::{Event, Timer};
 use crate::bell::Caller;
 use crate::frame::{Body, Command, Kind, Packet, encode_body};
 use crate::outbox::Outbox;
 use crate::proto;
-use crate::service::{Act, Piece, Route, RouteKick};
+use crate::service::{Piece, Route, RouteKick};
 use crate::transport::{Lost, Transport};
 
 pub(super) const SHARD: Shard = Shard(0);
 pub(super) const ME: Worker = Worker(1);
-/// How long a kicked client may take to read why.
-const FAREWELL: Duration = Duration::from_secs(1);
 /// Bytes of one write, about.
 pub(super) const FLUSH: usize = 256 << 10;
 
@@ -48,15 +48,6 @@ pub(super) struct Pulling {
     pub(super) page: Option<Packet>,
 }
 
-/// Why a session ends.
-pub(super) enum End {
-    Gone,
-    Silent,
-    LoggedOut,
-    Kicked(RouteKick),
-    Fault { code: &'static str, message: String },
-}
-
 /// How a session begins.
 pub(super) struct Opening {
     pub(super) network: proto::Network,
@@ -71,8 +62,8 @@ pub(super) struct Opening {
 pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) route: Arc<Route>,
-    network: proto::Network,
-    cadence: Cadence,
+    pub(super) network: proto::Network,
+    pub(super) cadence: Cadence,
     token_ends: Option<Timestamp>,
     pub(super) machine: Reception,
     pub(super) concurrent: bool,
@@ -91,7 +82,7 @@ pub(super) struct Session {
     /// Entries were put out since the last write, and when they were gathered.
     pub(super) fresh: Option<Timestamp>,
     /// No entries go out before: what comes meanwhile goes out together.
-    flush_at: Option<Timestamp>,
+    pub(super) flush_at: Option<Timestamp>,
     pub(super) pulling: Option<Pulling>,
     /// There is something to store, and not before this time.
     pub(super) unsaved: bool,
@@ -114,39 +105,6 @@ pub(super) struct Held {
     pub(super) piece: Piece,
     /// By which name it is sent.
     pub(super) handle: Option<Handle>,
-}
-
-/// The next time at which something is to be done.
-#[derive(Default)]
-struct Timer {
-    due: Option<(Timestamp, Sleep)>,
-    caller: Caller,
-}
-
-impl Timer {
-    fn set(&mut self, due: Timestamp, now: Timestamp, clock: &dyn Clock) {
-        if self.due.as_ref().is_none_or(|(at, _)| *at > due) {
-            self.due = Some((due, clock.sleep(due.since(now))));
-            self.caller.renew();
-        }
-    }
-
-    fn poll(&mut self, context: &Context<'_>) -> Poll<()> {
-        let Some((_, sleep)) = &mut self.due else { return Poll::Pending };
-        let over = self.caller.poll(context, |context| sleep.poll_unpin(context));
-        if over.is_ready() {
-            self.due = None;
-        }
-        over
-    }
-}
-
-/// What a session waits for.
-enum Event {
-    Finished(Finished),
-    News,
-    Packet(Result<Packet, Lost>),
-    Time,
 }
 
 impl Session {
@@ -243,31 +201,6 @@ impl Session {
                 return end;
             }
         }
-    }
-
-    /// What happens next.
-    fn poll_event(
-        &mut self,
-        transport: &mut Transport,
-        reader: &Caller,
-        timer: &mut Timer,
-        context: &mut Context<'_>,
-    ) -> Poll<Event> {
-        if !self.begun.is_empty()
-            && let Poll::Ready(Some(done)) = self.begun.poll_next_unpin(context)
-        {
-            return Poll::Ready(Event::Finished(done));
-        }
-        // While entries wait for the end of a pause, more of them are no news.
-        let listens = !self.live || !self.behind || self.flush_at.is_none();
-        if listens && self.route.bell.poll_rung(context).is_ready() {
-            return Poll::Ready(Event::News);
-        }
-        let room = self.begun.len() < self.shared.config.max_requests;
-        if room && let Poll::Ready(packet) = reader.poll(context, |context| pin!(transport.read()).poll(context)) {
-            return Poll::Ready(Event::Packet(packet));
-        }
-        timer.poll(context).map(|()| Event::Time)
     }
 
     /// Writes what is there. Entries wait for the end of the pause since the last ones, unless something else goes out
@@ -424,78 +357,10 @@ impl Session {
         Ok(())
     }
 
-    fn confirm(&mut self) {
+    pub(super) fn confirm(&mut self) {
         self.saving = false;
         self.apply(Input::Trouble(false));
         self.apply(Input::Saved);
         self.behind = true;
     }
-
-    /// What is acknowledged and not stored yet is stored before the end.
-    async fn save_all(&mut self) {
-        self.shared.service.saver().hurry();
-        while self.saving || self.unsaved {
-            if !self.saving {
-                self.save_at = self.now();
-                self.store(self.save_at).await;
-                self.shared.service.saver().hurry();
-                continue;
-            }
-            match self.begun.next().await {
-                Some(Finished::Saved(true)) => self.confirm(),
-                Some(Finished::Saved(false)) | None => return,
-                Some(Finished::Reply(_) | Finished::Cancelled { .. }) => {}
-            }
-        }
-    }
-
-    async fn finish(mut self: Box<Self>, mut transport: Transport, end: End) {
-        let clock = self.shared.service.clock().clone();
-        let (user, device) = (self.route.user.clone(), self.route.device.clone());
-        tokio::select! {
-            () = self.save_all() => {}
-            () = clock.sleep(FAREWELL) => {}
-        }
-        let was_there = self.shared.service.routes().remove(&self.route);
-        if matches!(end, End::Silent) {
-            self.cadence.lost(&self.shared.config.heartbeat);
-        }
-        self.shared.cadences.keep(&user, &device, self.network, self.cadence);
-        let reason = match &end {
-            End::Gone => "gone",
-            End::Silent => "silent",
-            End::LoggedOut => "logout",
-            End::Kicked(_) => "kicked",
-            End::Fault { code, .. } => code,
-        };
-        metrics::counter!("switchboard_gate_closed_total", "reason" => reason).increment(1);
-        // A device that is back already under its name has not gone.
-        let back = self.shared.service.routes().of(&user).iter().any(|other| other.device == device);
-        if !back && (was_there || matches!(end, End::Kicked(_))) {
-            let class = self.route.class.into();
-            let presence = proto::Presence { online: false, device, device_class: class, reason: reason.to_owned() };
-            if let Err(error) = self.shared.service.submit(Act::Presence { user, presence }).await {
-                tracing::debug!(%error, "a log-out was not recorded");
-            }
-        }
-        match end {
-            End::Fault { code, message } => {
-                let _ = transport.write(&mut self.outbox, FAREWELL, &*clock).await;
-                return refuse(&self.shared, transport, code, &message).await;
-            }
-            End::Kicked(kick) => {
-                let kicked = proto::Kicked { reason: kick.reason.into(), by_device: kick.by_device };
-                self.outbox.push(Packet::new(Kind::Notify, Command::Kick, 0, encode_body(&Body::Kicked(kicked))));
-            }
-            End::Gone | End::Silent | End::LoggedOut => {}
-        }
-        let _ = transport.write(&mut self.outbox, FAREWELL, &*clock).await;
-        transport.close(FAREWELL, &*clock).await;
-    }
-}
-
-/// The log cannot be read: the device connects again, and its cursor stands where it stood.
-pub(super) fn storage_end(error: &Error) -> End {
-    tracing::warn!(%error, "a session ends because the log cannot be read");
-    End::Fault { code: "storage", message: "cannot be read at present".to_owned() }
 }
