@@ -70,7 +70,7 @@ impl Default for GateConfig {
             write_within: Duration::from_secs(10),
             max_in_flight: 1024,
             max_unacked_bytes: 512 << 10,
-            flush_every: Duration::from_millis(10),
+            flush_every: Duration::from_millis(9),
             cursors_every: Duration::from_millis(500),
             page_size: 1000,
             ack_within: Duration::from_secs(10),

@@ -215,7 +215,10 @@ impl Session {
             self.store(now).await;
             let fresh = self.fresh.take();
             if let (Some(gathered_at), false) = (fresh, self.behind) {
-                self.flush_at = Some(gathered_at + self.shared.config.flush_every);
+                let (pause, now) = (self.shared.config.flush_every, self.now());
+                // Mostly it is over when the next ones are handed out. Whoever cannot keep up rests from now on, for fewer and
+                // larger writes.
+                self.flush_at = Some(gathered_at + pause).filter(|at| *at > now).or(Some(now + pause));
             }
             let (within, clock) = (self.shared.config.write_within, &**self.shared.service.clock());
             match transport.write(&mut self.outbox, within, clock).await {
