@@ -27,14 +27,12 @@ pub(super) enum End {
 impl Session {
     /// What is acknowledged and not stored yet is stored before the end.
     async fn save_all(&mut self) {
-        self.shared.service.saver().hurry();
         while self.saving || self.unsaved {
             if !self.saving {
                 self.save_at = self.now();
                 self.store(self.save_at).await;
-                self.shared.service.saver().hurry();
-                continue;
             }
+            self.shared.service.saver().hurry();
             match self.begun.next().await {
                 Some(Finished::Saved(true)) => self.confirm(),
                 Some(Finished::Saved(false)) | None => return,

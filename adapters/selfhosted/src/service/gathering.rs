@@ -45,35 +45,14 @@ impl Gathering {
         }
     }
 
-    /// Adds what comes, as long as everything there is may wait. Whatever may not takes along what came before it: orders
-    /// are carried out as they came.
+    /// Adds what comes, as long as everything there is may wait.
     pub(super) async fn fill(&mut self, batch: &mut Vec<Order>, orders: &mut mpsc::Receiver<Order>) {
         let now = self.clock.now();
         self.resting.retain(|_, until| *until > now);
         if !self.resting.is_empty() {
-            self.wait(batch, orders, now).await;
+            gather(batch, orders, ENOUGH, &*self.clock, |order| self.rests(order)).await;
         }
         self.begun = self.clock.now();
-    }
-
-    async fn wait(&self, batch: &mut Vec<Order>, orders: &mut mpsc::Receiver<Order>, now: Timestamp) {
-        let (mut looked_at, mut until) = (0, None);
-        while batch.len() < ENOUGH {
-            for order in &batch[looked_at..] {
-                let Some(rests) = self.rests(order) else { return };
-                until = Some(until.map_or(rests, |until: Timestamp| until.min(rests)));
-            }
-            looked_at = batch.len();
-            let wait = until.unwrap_or(now).since(self.clock.now());
-            if wait.is_zero() {
-                return;
-            }
-            tokio::select! {
-                biased;
-                more = orders.recv_many(batch, BATCH) => if more == 0 { return },
-                () = self.clock.sleep(wait) => return,
-            }
-        }
     }
 
     /// Until when an order may wait; `None` when somebody waits for it.
@@ -84,6 +63,34 @@ impl Gathering {
                 self.resting.get(&to.conversation(by)).copied()
             }
             _ => None,
+        }
+    }
+}
+
+/// Adds what comes to a batch of less than `enough`, as long as everything in it may wait, each until the time that `rests`
+/// says. Whatever may not, for which that is `None`, takes along what came before it: orders are carried out as they came.
+pub(super) async fn gather<T>(
+    batch: &mut Vec<T>,
+    orders: &mut mpsc::Receiver<T>,
+    enough: usize,
+    clock: &dyn Clock,
+    rests: impl Fn(&T) -> Option<Timestamp>,
+) {
+    let (mut looked_at, mut until) = (0, None);
+    while batch.len() < enough {
+        for order in &batch[looked_at..] {
+            let Some(rests) = rests(order) else { return };
+            until = Some(until.map_or(rests, |until: Timestamp| until.min(rests)));
+        }
+        looked_at = batch.len();
+        let wait = until.map_or(Duration::ZERO, |until| until.since(clock.now()));
+        if wait.is_zero() {
+            return;
+        }
+        tokio::select! {
+            biased;
+            more = orders.recv_many(batch, BATCH) => if more == 0 { return },
+            () = clock.sleep(wait) => return,
         }
     }
 }

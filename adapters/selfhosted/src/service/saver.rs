@@ -9,6 +9,8 @@ use switchboard_contract::{Clock, Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
+use super::gathering::gather;
+
 const QUEUE: usize = 1024;
 const BATCH: usize = 512;
 /// How long a cursor that nobody waits for waits for others.
@@ -34,25 +36,13 @@ pub(super) fn start(tasks: &TaskTracker, clock: Arc<dyn Clock>, log: Arc<dyn Tim
     tasks.spawn(async move {
         let mut batch = Vec::new();
         while orders.recv_many(&mut batch, BATCH).await > 0 {
-            gather(&mut batch, &mut orders, &*clock).await;
+            let until = clock.now() + GATHER;
+            let rests = |order: &Order| matches!(order, Order::Save { later: true, .. }).then_some(until);
+            gather(&mut batch, &mut orders, BATCH, &*clock, rests).await;
             write(&mut batch, &*log).await;
         }
     });
     Saver(Mutex::new(Some(sender)))
-}
-
-/// Adds what comes, for a moment, as long as nobody waits.
-async fn gather(batch: &mut Vec<Order>, orders: &mut mpsc::Receiver<Order>, clock: &dyn Clock) {
-    let mut over = clock.sleep(GATHER);
-    let mut seen = 0;
-    while batch.len() < BATCH && batch[seen..].iter().all(|order| matches!(order, Order::Save { later: true, .. })) {
-        seen = batch.len();
-        tokio::select! {
-            biased;
-            more = orders.recv_many(batch, BATCH) => if more == 0 { return },
-            () = &mut over => return,
-        }
-    }
 }
 
 async fn write(batch: &mut Vec<Order>, log: &dyn Timelines) {
