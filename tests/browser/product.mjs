@@ -23,7 +23,7 @@ export function freePort() {
   });
 }
 
-/** Waits for something that becomes true by itself. */
+/** Waits for something that becomes true by itself. `what` may be a function, asked when it has not. */
 export async function eventually(what, check, patience = 20_000) {
   const deadline = Date.now() + patience;
   let last;
@@ -32,7 +32,7 @@ export async function eventually(what, check, patience = 20_000) {
     if (last) return last;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  throw new Error(`never: ${what}`);
+  throw new Error(`never: ${typeof what === 'function' ? what() : what}`);
 }
 
 class Process {
