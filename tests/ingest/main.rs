@@ -9,6 +9,8 @@ mod inbox;
 mod pipeline;
 mod provider;
 mod receive;
+#[path = "../support/recording.rs"]
+mod recording;
 mod reorder;
 mod sources;
 mod stage;
