@@ -14,6 +14,8 @@ mod hooks;
 #[cfg(feature = "bin")]
 mod process;
 mod reception;
+#[path = "../support/recording.rs"]
+mod recording;
 #[cfg(feature = "bin")]
 mod remote;
 mod slow_store;
@@ -22,3 +24,4 @@ mod stage;
 #[path = "../support/mod.rs"]
 mod support;
 mod weather;
+mod wide;

@@ -15,6 +15,7 @@ mod hooks;
 mod outbox;
 mod provider;
 pub mod service;
+mod stream;
 mod tls;
 mod transport;
 

@@ -21,6 +21,8 @@ pub(crate) enum Part {
 /// Packets in the order in which they go out.
 #[derive(Default)]
 pub(crate) struct Outbox {
+    /// What is missing of something that went out in part: it goes before everything else, as it is.
+    rest: Option<Bytes>,
     parts: Vec<Part>,
     size: usize,
 }
@@ -42,8 +44,17 @@ impl Outbox {
         self.parts.push(Part::Piece(piece));
     }
 
+    pub(crate) fn owe(&mut self, rest: Bytes) {
+        debug_assert!(self.rest.is_none(), "one thing at a time goes out in part");
+        self.rest = Some(rest);
+    }
+
+    pub(crate) fn take_rest(&mut self) -> Option<Bytes> {
+        self.rest.take()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.parts.is_empty()
+        self.parts.is_empty() && self.rest.is_none()
     }
 
     /// In bytes of the binary form.

@@ -1,12 +1,13 @@
 //! Packets over a stream, whatever its form: plain TCP, or WebSocket in binary or JSON.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
 use switchboard_contract::Clock;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -17,28 +18,10 @@ use tokio_tungstenite::tungstenite::{Error as WebError, Message};
 
 use crate::frame::{BINARY_PROTOCOL, Decoder, FrameError, HEADER_BYTES, JSON_PROTOCOL, Packet, from_json, to_json};
 use crate::outbox::{Outbox, Part, binary, message_head, write_chunks};
+use crate::stream::Io;
 
 /// Small on purpose: there are many connections, and most are silent.
 const BUFFER: usize = 4096;
-
-/// A stream of bytes both ways.
-pub(crate) trait Bytestream: AsyncRead + AsyncWrite + Send + Unpin {
-    /// Whether trying to read may bring something, which costs less than trying.
-    fn poll_readable(&mut self, _: &mut Context<'_>) -> Poll<()> {
-        Poll::Ready(())
-    }
-}
-
-impl Bytestream for TcpStream {
-    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.poll_read_ready(context).map(drop)
-    }
-}
-
-impl Bytestream for tokio_rustls::server::TlsStream<TcpStream> {}
-impl Bytestream for tokio_rustls::client::TlsStream<TcpStream> {}
-
-pub(crate) type Io = Box<dyn Bytestream>;
 
 /// Why a connection is over.
 #[derive(Debug)]
@@ -170,6 +153,18 @@ impl Transport {
         }
     }
 
+    /// The connection itself and whether WebSocket messages go over it, if somebody else may write to it now: where the
+    /// forms are shared, and nothing of this transport's own waits.
+    pub(crate) fn plain(&self) -> Option<(&Arc<TcpStream>, bool)> {
+        match self {
+            Self::Tcp { io, .. } => io.plain().map(|stream| (stream, false)),
+            Self::Binary { socket, role: Side::Server, owes: false, .. } => {
+                socket.get_ref().plain().map(|stream| (stream, true))
+            }
+            Self::Binary { .. } | Self::Json { .. } => None,
+        }
+    }
+
     /// Writes packets, all of them at once where that is possible.
     pub(crate) async fn write(&mut self, out: &mut Outbox, within: Duration, clock: &dyn Clock) -> Result<(), Lost> {
         if out.is_empty() {
@@ -188,6 +183,16 @@ impl Transport {
     }
 
     async fn write_all(&mut self, out: &mut Outbox) -> Result<(), Lost> {
+        if let Some(rest) = out.take_rest() {
+            let written = match self {
+                Self::Tcp { io, .. } => write_chunks(io, &[rest]).await,
+                Self::Binary { socket, .. } | Self::Json { socket } => write_chunks(socket.get_mut(), &[rest]).await,
+            };
+            written.map_err(|_| Lost::Gone)?;
+            if out.is_empty() {
+                return Ok(());
+            }
+        }
         if let Self::Binary { socket, role: Side::Server, owes: false, .. } = self
             && let Some(message) = out.take_message()
         {

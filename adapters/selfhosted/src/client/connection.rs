@@ -14,8 +14,9 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use crate::frame::{Body, Command, Kind, Packet, decode_body, encode_body};
 use crate::outbox::Outbox;
 use crate::proto;
+use crate::stream::Io;
 use crate::tls::connector;
-use crate::transport::{Io, Lost, Transport};
+use crate::transport::{Lost, Transport};
 
 /// What the service tells that is not read yet; then it waits.
 const TOLD: usize = 256;

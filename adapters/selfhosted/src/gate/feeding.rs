@@ -24,6 +24,17 @@ const BURST: usize = 64;
 /// Bytes of a page, or of what is read from the log at a time, from which on no more is added.
 const PAGE_BYTES: usize = 512 << 10;
 
+/// What came of the machine's wishes.
+#[derive(Default)]
+struct Carried {
+    /// What goes out.
+    pieces: Vec<Piece>,
+    /// How many the machine let out, those among them that have gone out already.
+    taken: usize,
+    /// Something was read for the machine.
+    read: bool,
+}
+
 impl Session {
     /// The next page, which acknowledges the last.
     pub(super) async fn pull(&mut self, correlation: u64, pull: &crate::proto::Pull) -> Result<(), End> {
@@ -46,7 +57,7 @@ impl Session {
         // What comes next is read while what the pull acknowledges becomes durable.
         while self.pulling.as_ref().is_some_and(|pulling| pulling.page.is_none()) {
             let actions = self.apply(Input::Page { worker: ME, cursor: None, max: limit });
-            let (pieces, read) = self.carry_out(actions).await.map_err(|error| storage_end(&error))?;
+            let Carried { pieces, read, .. } = self.carry_out(actions).await.map_err(|error| storage_end(&error))?;
             if !pieces.is_empty() {
                 let page = Some(page(correlation, &pieces));
                 self.pulling = Some(Pulling { correlation, limit, page });
@@ -71,12 +82,15 @@ impl Session {
     pub(super) async fn deliver(&mut self) -> Result<()> {
         loop {
             let actions = self.apply(Input::Take(ME, BURST));
-            let (pieces, read) = self.carry_out(actions).await?;
+            let Carried { pieces, taken, read } = self.carry_out(actions).await?;
             if let Some(last) = pieces.last() {
                 self.fresh = Some(last.run.gathered_at().unwrap_or_else(|| self.now()));
+                if last.run.is_wide() {
+                    self.was_wide();
+                }
             }
             // Less than was asked for, and nothing was read: there is no more.
-            let all = pieces.len() < BURST && !read;
+            let all = taken < BURST && !read;
             pieces.into_iter().for_each(|piece| self.outbox.push_piece(piece));
             if all {
                 // What there is no room for waits for an acknowledgement.
@@ -116,12 +130,22 @@ impl Session {
             self.apply(Input::Ack(&handles));
         }
         if self.acked > before {
-            self.behind = true;
+            self.look_again();
             if !self.concurrent {
                 self.unsaved = true;
                 self.route.acked.store(self.acked, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Whether everything that the log is known to have is sent.
+    pub(super) fn all_out(&self) -> bool {
+        self.fed >= self.tail && self.held.len() == self.out
+    }
+
+    /// The machine may let out more than before. To look costs little, but nothing is lent meanwhile.
+    pub(super) fn look_again(&mut self) {
+        self.behind |= self.lent_until().is_none() || !self.all_out();
     }
 
     /// The first part of a piece is acknowledged.
@@ -197,23 +221,23 @@ impl Session {
         }));
     }
 
-    /// Returns what goes out, and whether anything was read for the machine.
-    async fn carry_out(&mut self, actions: Vec<Action>) -> Result<(Vec<Piece>, bool)> {
-        let (mut pieces, mut read) = (Vec::new(), false);
+    async fn carry_out(&mut self, actions: Vec<Action>) -> Result<Carried> {
+        let mut carried = Carried::default();
         for action in actions {
             if let Action::Read { after, until, limit, .. } = action {
-                read |= self.feed(after, until, limit).await?;
+                carried.read |= self.feed(after, until, limit).await?;
                 continue;
             }
             for handle in action.dispatches().map(|dispatch| dispatch.handle) {
                 if let Some(held) = self.held_at(handle.place.position.0) {
-                    let again = held.handle.replace(handle).is_some();
-                    pieces.push(held.piece.clone());
+                    let (again, piece) = (held.handle.replace(handle).is_some(), held.piece.clone());
                     self.out += usize::from(!again);
+                    carried.taken += 1;
+                    carried.pieces.extend(if again { Some(piece) } else { self.unwritten(piece) });
                 }
             }
         }
-        Ok((pieces, read))
+        Ok(carried)
     }
 
     /// From memory where possible: what is written now is on its way already. Returns whether there was room for any.
@@ -248,6 +272,7 @@ impl Session {
             let index = self.held.partition_point(|held| held.at < at);
             self.held.insert(index, Held { at, piece, handle: None });
         }
+        self.fed = self.fed.max(until.0);
         self.apply(Input::Feed(Feed { shard: SHARD, after, until, heads: &heads, wanted: Wanted::All }));
         Ok(true)
     }

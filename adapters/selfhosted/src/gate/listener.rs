@@ -19,7 +19,8 @@ use super::cadence::Cadences;
 use super::connection::{Admitted, admit};
 use crate::proto;
 use crate::service::{RouteKick, Service};
-use crate::transport::{Io, Transport};
+use crate::stream::{Io, Plain};
+use crate::transport::Transport;
 
 /// How long a gate that stops waits for its connections to end.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -232,7 +233,7 @@ async fn greet(
     let greeting = async {
         let io: Io = match &shared.config.tls {
             Some(tls) => Box::new(tls.0.accept(stream).await.ok()?),
-            None => Box::new(stream),
+            None => Box::new(Plain::new(stream)),
         };
         match form {
             Form::Tcp => Some(Transport::tcp(io, limit)),

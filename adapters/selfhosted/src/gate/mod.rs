@@ -5,6 +5,7 @@ mod cadence;
 mod connection;
 mod ending;
 mod feeding;
+mod lending;
 mod listener;
 mod requests;
 mod session;

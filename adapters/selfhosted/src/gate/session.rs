@@ -19,13 +19,14 @@ use switchboard_contract::{Position, Result, Shard, Timestamp};
 
 use super::cadence::Cadence;
 use super::ending::{End, storage_end};
+use super::lending::Lending;
 use super::listener::Shared;
 use super::waiting::{Event, Timer};
 use crate::bell::Caller;
 use crate::frame::{Body, Command, Kind, Packet, encode_body};
 use crate::outbox::Outbox;
 use crate::proto;
-use crate::service::{Piece, Route, RouteKick};
+use crate::service::{Piece, Route, RouteKick, rests_until};
 use crate::transport::{Lost, Transport};
 
 pub(super) const SHARD: Shard = Shard(0);
@@ -79,6 +80,9 @@ pub(super) struct Session {
     pub(super) live: bool,
     /// There may be something for it.
     pub(super) behind: bool,
+    /// How far the log is known to go, and how far the machine was fed.
+    pub(super) tail: u64,
+    pub(super) fed: u64,
     /// Entries were put out since the last write, and when they were gathered.
     pub(super) fresh: Option<Timestamp>,
     /// No entries go out before: what comes meanwhile goes out together.
@@ -91,6 +95,7 @@ pub(super) struct Session {
     pub(super) begun: FuturesUnordered<BoxFuture<'static, Finished>>,
     pub(super) open: BTreeMap<u64, AbortHandle>,
     pub(super) outbox: Outbox,
+    pub(super) lending: Lending,
     /// Writes left in this second, and when it began.
     pub(super) allowance: (u32, Timestamp),
     last_heard: Timestamp,
@@ -145,6 +150,8 @@ impl Session {
             acked: low.0,
             live: concurrent,
             behind: concurrent,
+            tail,
+            fed: low.0,
             fresh: None,
             flush_at: None,
             pulling: None,
@@ -154,6 +161,7 @@ impl Session {
             begun: FuturesUnordered::new(),
             open: BTreeMap::new(),
             outbox: Outbox::default(),
+            lending: Lending::default(),
             last_heard: now,
             at: now,
         }
@@ -165,6 +173,7 @@ impl Session {
 
     pub(super) async fn run(mut self: Box<Self>, mut transport: Transport, ack: Packet) {
         self.outbox.push(ack);
+        self.lending.able = !self.concurrent && transport.plain().is_some();
         self.set_patience();
         let end = self.serve(&mut transport).await;
         // Rare and large beside the rest.
@@ -187,6 +196,9 @@ impl Session {
             timer.set(due, now, &*clock);
             let event = poll_fn(|context| self.poll_event(transport, &reader, &mut timer, context)).await;
             self.at = clock.now();
+            if let Err(error) = self.catch_up().await {
+                return storage_end(&error);
+            }
             let stepped = match event {
                 Event::Finished(done) => self.finished(done).await,
                 Event::News => self.news().await,
@@ -216,9 +228,7 @@ impl Session {
             let fresh = self.fresh.take();
             if let (Some(gathered_at), false) = (fresh, self.behind) {
                 let (pause, now) = (self.shared.config.flush_every, self.now());
-                // Mostly it is over when the next ones are handed out. Whoever cannot keep up rests from now on, for fewer and
-                // larger writes.
-                self.flush_at = Some(gathered_at + pause).filter(|at| *at > now).or(Some(now + pause));
+                self.flush_at = Some(rests_until(gathered_at, now, pause));
             }
             let (within, clock) = (self.shared.config.write_within, &**self.shared.service.clock());
             match transport.write(&mut self.outbox, within, clock).await {
@@ -241,7 +251,10 @@ impl Session {
             return None;
         }
         let save_at = (self.unsaved && !self.saving).then_some(self.save_at);
-        let next = [Some(silent_at), self.token_ends, self.machine.next_tick(), save_at].into_iter().flatten().min();
+        let next = [Some(silent_at), self.token_ends, self.machine.next_tick(), save_at, self.lent_until()]
+            .into_iter()
+            .flatten()
+            .min();
         // A tick that is due already is done in a moment: the machine may have nothing for it to do.
         let next = next.unwrap_or(silent_at).max(now + Duration::from_millis(10));
         // Without anything to put out, nobody waits for the end of the pause.
@@ -279,8 +292,7 @@ impl Session {
     async fn news(&mut self) -> Result<(), End> {
         let news = self.route.news();
         news.notices.into_iter().for_each(|notice| self.outbox.push(notice));
-        self.apply(Input::Tail(SHARD, Position(news.tail)));
-        self.behind = true;
+        self.reach(news.tail);
         if let Some(kick) = news.kick {
             // A service that stops hands out what it has, as far as that goes in one step.
             if self.live && kick.reason == proto::kicked::Reason::Shutdown {
@@ -364,6 +376,6 @@ impl Session {
         self.saving = false;
         self.apply(Input::Trouble(false));
         self.apply(Input::Saved);
-        self.behind = true;
+        self.look_again();
     }
 }

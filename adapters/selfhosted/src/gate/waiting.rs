@@ -54,6 +54,9 @@ impl Session {
         timer: &mut Timer,
         context: &mut Context<'_>,
     ) -> Poll<Event> {
+        if self.take_back() {
+            return Poll::Ready(Event::News);
+        }
         if !self.begun.is_empty()
             && let Poll::Ready(Some(done)) = self.begun.poll_next_unpin(context)
         {
@@ -68,6 +71,10 @@ impl Session {
         if room && let Poll::Ready(packet) = reader.poll(context, |context| pin!(transport.read()).poll(context)) {
             return Poll::Ready(Event::Packet(packet));
         }
-        timer.poll(context).map(|()| Event::Time)
+        if timer.poll(context).is_ready() {
+            return Poll::Ready(Event::Time);
+        }
+        self.lend(transport);
+        Poll::Pending
     }
 }

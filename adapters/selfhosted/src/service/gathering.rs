@@ -37,6 +37,14 @@ impl Gathering {
         self.begun
     }
 
+    /// Whether a run of these conversations, for so many readers, keeps the pauses. Whoever cannot keep up with more rests
+    /// by itself, and gets larger writes.
+    pub(super) fn is_wide<'a>(&self, mut of: impl Iterator<Item = &'a ConversationId>, readers: usize) -> bool {
+        let rested =
+            |conversation: &ConversationId| self.resting.get(conversation).is_none_or(|until| *until <= self.begun);
+        readers >= MANY && !self.every.is_zero() && of.all(rested)
+    }
+
     /// A run went to so many devices.
     pub(super) fn handed_out(&mut self, run: &Run, devices: usize) {
         if devices >= MANY && !self.every.is_zero() {
@@ -152,7 +160,7 @@ mod tests {
             recalled: false,
             payload: Default::default(),
         });
-        gathering.handed_out(&runner.done(Some(gathering.begun())), devices);
+        gathering.handed_out(&runner.done(Some(gathering.begun()), false), devices);
         gathering
     }
 
@@ -187,6 +195,18 @@ mod tests {
         assert_eq!(gathered(after(MANY), direct(), || to_group("team")).await, (1, none), "two people");
         let (count, took) = gathered(after(MANY), to_group("team"), direct).await;
         assert_eq!((count, took), (2, Duration::from_millis(3)), "what came first goes first");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c10_what_keeps_no_pause_is_left_to_the_devices_own_pace() {
+        let (_sender, mut orders) = mpsc::channel(100);
+        let conversations = ["team", "other"].map(|id| ConversationId::group(&GroupId::from(id)));
+        let mut gathering = after(MANY);
+        let wide =
+            |gathering: &Gathering, of: usize, readers| gathering.is_wide(conversations[of..].iter().take(1), readers);
+        assert!(!wide(&gathering, 0, MANY) && wide(&gathering, 1, MANY) && !wide(&gathering, 1, MANY - 1));
+        gathering.fill(&mut vec![to_group("team")], &mut orders).await;
+        assert!(wide(&gathering, 0, MANY), "its pause is over");
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ mod acts;
 mod delivered;
 mod gathering;
 mod groups;
+mod outlet;
 mod prepare;
 mod push;
 mod reads;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use acts::{Act, GroupAct, Place, Posted};
+pub(crate) use outlet::{Outlet, rests_until};
 pub use push::{PushHint, PushHook};
 pub(crate) use routes::{Route, RouteKick, Routes};
 pub(crate) use run::{Piece, Run, entry_bytes};

@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
 use switchboard_contract::{Timestamp, UserId};
 
+use super::outlet::Outlet;
 use super::run::{Piece, Run};
 use crate::bell::Bell;
 use crate::frame::{Command, Kind, Packet};
@@ -64,6 +65,10 @@ struct Queue {
     tail: u64,
     notices: VecDeque<Packet>,
     kick: Option<RouteKick>,
+    /// The connection, while its session lends it; and whether it still may be written to: not when the session has been
+    /// woken, which must come first then.
+    outlet: Option<Outlet>,
+    lent: bool,
 }
 
 impl Queue {
@@ -102,19 +107,70 @@ impl Route {
         queue.pass(tail);
     }
 
-    fn offer(&self, run: &Arc<Run>) {
+    /// Returns whether the run now waits for [`write_out`](Self::write_out); otherwise the session is woken for it.
+    fn offer(&self, run: &Arc<Run>) -> bool {
         let mut queue = self.queue.lock();
         queue.tail = queue.tail.max(run.last());
-        if queue.entries + run.len() > QUEUE || queue.bytes + run.size() > QUEUE_BYTES {
-            queue.pass(run.last());
-            metrics::counter!("switchboard_gate_queue_overflows_total").increment(1);
-        } else {
+        let fits = queue.entries + run.len() <= QUEUE && queue.bytes + run.size() <= QUEUE_BYTES;
+        if fits {
             queue.entries += run.len();
             queue.bytes += run.size();
             queue.runs.push_back(run.clone());
+        } else {
+            queue.pass(run.last());
+            metrics::counter!("switchboard_gate_queue_overflows_total").increment(1);
         }
+        if fits && run.is_wide() && queue.lent {
+            return true;
+        }
+        queue.lent = false;
         drop(queue);
         self.bell.ring();
+        false
+    }
+
+    /// Lends the connection, if all that has come for the device is written.
+    pub(crate) fn lend(&self, outlet: Outlet) -> Result<(), Outlet> {
+        let mut queue = self.queue.lock();
+        if queue.tail > outlet.through || !queue.notices.is_empty() || queue.kick.is_some() {
+            return Err(outlet);
+        }
+        queue.lent = true;
+        queue.outlet = Some(outlet);
+        Ok(())
+    }
+
+    /// Nobody else writes to the connection from now on. What still waits to be written out is news for the session.
+    pub(crate) fn take_back(&self) -> Option<Outlet> {
+        let mut queue = self.queue.lock();
+        queue.lent = false;
+        let outlet = queue.outlet.take()?;
+        let waits = queue.tail > outlet.through;
+        drop(queue);
+        if waits {
+            self.bell.ring();
+        }
+        Some(outlet)
+    }
+
+    /// Writes what waits to the connection, if it is lent; what does not go out wakes the session. Returns how many runs
+    /// went out.
+    pub(crate) fn write_out(&self, now: Timestamp, pause: Duration) -> u64 {
+        let mut queue = self.queue.lock();
+        let Queue { runs, outlet, lent, .. } = &mut *queue;
+        let (Some(outlet), true) = (outlet, &lent) else { return 0 };
+        let first = runs.partition_point(|run| run.last() <= outlet.through);
+        let mut written = 0;
+        for run in runs.range(first..) {
+            if !outlet.write(run, now, pause) {
+                *lent = false;
+                drop(queue);
+                self.bell.ring();
+                return written;
+            }
+            written += 1;
+        }
+        written
     }
 
     fn tell(&self, packet: Packet) {
@@ -281,14 +337,21 @@ impl Routes {
         found
     }
 
-    /// Hands a run to every device of these users that is online. Returns how many there are.
-    pub(crate) fn offer<'a>(&self, users: impl IntoIterator<Item = &'a UserId>, run: &Arc<Run>) -> usize {
-        let mut offered = 0;
+    /// Hands a run to every device of these users that is online. Returns how many there are, and those whose connection
+    /// is lent: there it is to be [written out](Route::write_out).
+    pub(crate) fn offer<'a>(
+        &self,
+        users: impl IntoIterator<Item = &'a UserId>,
+        run: &Arc<Run>,
+    ) -> (usize, Vec<Arc<Route>>) {
+        let (mut offered, mut lent) = (0, Vec::new());
         self.table.visit(&mut users.into_iter(), &mut |route| {
-            route.offer(run);
+            if route.offer(run) {
+                lent.push(route.clone());
+            }
             offered += 1;
         });
-        offered
+        (offered, lent)
     }
 
     pub(crate) fn tell(&self, user: &UserId, packet: &Packet) -> usize {

@@ -59,6 +59,8 @@ pub(crate) struct Run {
     reaches: Vec<Reach>,
     /// When its lines were gathered for its readers; `None` for what was read from the log.
     gathered_at: Option<Timestamp>,
+    /// It is for many devices, and none of them had anything of the kind a moment ago.
+    wide: bool,
     /// All of it as one WebSocket message.
     message: OnceLock<Bytes>,
     json: OnceLock<Vec<Utf8Bytes>>,
@@ -138,8 +140,13 @@ impl Runner {
         }
     }
 
-    pub(crate) fn done(self, gathered_at: Option<Timestamp>) -> Arc<Run> {
-        Arc::new(Run { bytes: self.bytes.freeze(), gathered_at, ..self.run })
+    /// The conversations it has messages of.
+    pub(crate) fn conversations(&self) -> impl Iterator<Item = &ConversationId> {
+        self.run.conversations()
+    }
+
+    pub(crate) fn done(self, gathered_at: Option<Timestamp>, wide: bool) -> Arc<Run> {
+        Arc::new(Run { bytes: self.bytes.freeze(), gathered_at, wide, ..self.run })
     }
 }
 
@@ -149,7 +156,7 @@ impl Run {
     pub(crate) fn of<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Arc<Self> {
         let mut runner = Runner::default();
         lines.into_iter().for_each(|line| runner.push(line));
-        runner.done(None)
+        runner.done(None, false)
     }
 
     /// Of what the log has of these lines.
@@ -161,7 +168,7 @@ impl Run {
         for glimpse in glimpses {
             runner.push_stored(glimpse)?;
         }
-        Ok(runner.done(None))
+        Ok(runner.done(None, false))
     }
 
     /// When its lines were gathered for its readers, if it is fresh.
@@ -180,6 +187,16 @@ impl Run {
 
     pub(crate) fn size(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Whether it may go the [short way](super::outlet).
+    pub(crate) fn is_wide(&self) -> bool {
+        self.wide
+    }
+
+    /// The position of its first line.
+    pub(crate) fn first(&self) -> u64 {
+        self.items.first().map_or(0, |item| item.position.0)
     }
 
     /// The position of its last line.
@@ -209,6 +226,22 @@ impl Run {
         let item = &self.items[index];
         let body = self.bytes.slice(item.start + HEADER_BYTES..self.end(index));
         Packet::new(Kind::Notify, Command::Deliver, item.position.0, body)
+    }
+
+    /// Its packets as they are sent.
+    pub(crate) fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
+    /// Its packets as one WebSocket message. Most readers get just that, and share it.
+    pub(crate) fn message(&self) -> Bytes {
+        let message = self.message.get_or_init(|| {
+            let mut out = BytesMut::with_capacity(MESSAGE_HEAD + self.bytes.len());
+            message_head(self.bytes.len(), &mut out);
+            out.put_slice(&self.bytes);
+            out.freeze()
+        });
+        message.clone()
     }
 
     /// The same in the JSON form; made when the first browser wants it.
@@ -270,18 +303,9 @@ impl Piece {
         self.run.bytes.slice(self.span())
     }
 
-    /// Its packets as one WebSocket message, if it is the whole run: most readers get just that, and share it.
+    /// Its packets as one WebSocket message, if it is the whole run.
     pub(crate) fn message(&self) -> Option<Bytes> {
-        let whole = self.range.len() == self.run.items.len();
-        whole.then(|| {
-            let message = self.run.message.get_or_init(|| {
-                let mut out = BytesMut::with_capacity(MESSAGE_HEAD + self.run.bytes.len());
-                message_head(self.run.bytes.len(), &mut out);
-                out.put_slice(&self.run.bytes);
-                out.freeze()
-            });
-            message.clone()
-        })
+        (self.range.len() == self.run.items.len()).then(|| self.run.message())
     }
 
     /// Its packets in the JSON form.

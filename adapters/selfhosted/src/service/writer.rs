@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::acts::{Act, Posted};
 use super::gathering::Gathering;
+use super::outlet::ShortWay;
 use super::prepare::{After, Prepared, Preparer};
 use super::push::{PushHint, Pushes, Watched};
 use super::run::Runner;
@@ -81,8 +82,9 @@ pub(super) fn start(
 ) -> WriterHandle {
     let (sender, commands) = mpsc::channel(QUEUE);
     let gathering = Gathering::new(clock.clone(), config.flush_every);
+    let short_way = ShortWay { tasks: tasks.clone(), clock: clock.clone(), pause: config.flush_every };
     let preparer = Preparer::new(log.clone(), clock, config);
-    let writer = Writer { preparer, gathering, log, routes, tail, pushes, open: Vec::new() };
+    let writer = Writer { preparer, gathering, short_way, log, routes, tail, pushes, open: Vec::new() };
     tasks.spawn(writer.run(commands));
     WriterHandle(Arc::new(Mutex::new(Some(sender))))
 }
@@ -90,6 +92,7 @@ pub(super) fn start(
 struct Writer {
     preparer: Preparer,
     gathering: Gathering,
+    short_way: ShortWay,
     log: Arc<dyn Timelines>,
     routes: Routes,
     tail: watch::Sender<u64>,
@@ -171,13 +174,16 @@ impl Writer {
                     let line = stored(line, position, sequence);
                     let _ = reply.send(Ok(posted(&line, false, prepared.version)));
                     if let Some(audience) = prepared.audience {
-                        waiting.add(&line, audience, &self.routes, &mut self.gathering);
+                        if !waiting.takes(&audience) {
+                            waiting.hand_out(self);
+                        }
+                        waiting.add(&line, audience);
                     }
                     self.follow(&line, prepared.after);
                 }
             }
         }
-        waiting.hand_out(&self.routes, &mut self.gathering);
+        waiting.hand_out(self);
     }
 
     fn follow(&self, line: &Line, after: After) {
@@ -210,19 +216,23 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    fn add(&mut self, line: &Line, audience: Arc<[UserId]>, routes: &Routes, gathering: &mut Gathering) {
-        if self.runner.is_full() || !same(&self.audience, &audience) {
-            self.hand_out(routes, gathering);
-            self.audience = audience;
-        }
+    fn takes(&self, audience: &Arc<[UserId]>) -> bool {
+        !self.runner.is_full() && same(&self.audience, audience)
+    }
+
+    fn add(&mut self, line: &Line, audience: Arc<[UserId]>) {
+        self.audience = audience;
         self.runner.push(line);
     }
 
-    fn hand_out(&mut self, routes: &Routes, gathering: &mut Gathering) {
+    fn hand_out(&mut self, writer: &mut Writer) {
         let runner = std::mem::take(&mut self.runner);
         if !runner.is_empty() {
-            let run = runner.done(Some(gathering.begun()));
-            let devices = routes.offer(&self.audience[..], &run);
+            let gathering = &mut writer.gathering;
+            let wide = gathering.is_wide(runner.conversations(), self.audience.len());
+            let run = runner.done(Some(gathering.begun()), wide);
+            let (devices, lent) = writer.routes.offer(&self.audience[..], &run);
+            writer.short_way.write(lent);
             gathering.handed_out(&run, devices);
         }
     }
