@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use serde_json::json;
@@ -70,6 +71,14 @@ async fn online(stage: &Stage, endpoint: &Endpoint, member: usize) -> (Device, V
     (device, found)
 }
 
+async fn all_online(stage: &Stage, members: Range<usize>) -> Vec<Device> {
+    let mut devices = Vec::new();
+    for member in members {
+        devices.push(online(stage, &endpoint(stage, member), member).await.0);
+    }
+    devices
+}
+
 /// What a member hears until it has heard everything: each once, in order, whatever its device gets twice.
 async fn listen(stage: &Stage, member: usize, mut device: Device) -> Vec<String> {
     let (habit, mut heard, mut last, mut unacknowledged, mut repeats) =
@@ -123,10 +132,7 @@ async fn d12_many_devices_of_a_group_get_everything_once_in_order_each_at_its_ow
     let counts = Recording::start();
     let stage = Stage::with(json!({ "max_in_flight": OUT })).await;
     let alice = team(&stage).await;
-    let mut devices = Vec::new();
-    for member in 0..MEMBERS {
-        devices.push(online(&stage, &endpoint(&stage, member), member).await.0);
-    }
+    let devices = all_online(&stage, 0..MEMBERS).await;
     let speaking = async {
         for n in 0..MESSAGES {
             alice.says(group("team"), &n.to_string()).await;
@@ -184,10 +190,7 @@ async fn i09_whoever_takes_nothing_for_a_while_goes_on_in_the_middle_of_what_was
         let (address, open) = link(if websocket { gate.websocket() } else { gate.tcp() }.unwrap()).await;
         let to = if websocket { Endpoint::websocket(address) } else { Endpoint::tcp(address) };
         let (mut slow, _) = online(&stage, &to, 0).await;
-        let mut others = Vec::new();
-        for member in 1..MEMBERS {
-            others.push(online(&stage, &endpoint(&stage, member), member).await.0);
-        }
+        let others = all_online(&stage, 1..MEMBERS).await;
         let others = tokio::spawn(futures::future::join_all(others.into_iter().map(|mut other| async move {
             for n in 0..MESSAGES {
                 assert!(other.hears().await.starts_with(&format!("{n} ")));
@@ -209,10 +212,7 @@ async fn i09_whoever_takes_nothing_for_a_while_goes_on_in_the_middle_of_what_was
 async fn i09_what_was_written_for_a_session_comes_again_like_everything_else() {
     let stage = Stage::open().await;
     let alice = team(&stage).await;
-    let mut devices = Vec::new();
-    for member in 0..MEMBERS {
-        devices.push(online(&stage, &endpoint(&stage, member), member).await.0);
-    }
+    let mut devices = all_online(&stage, 0..MEMBERS).await;
     // The first wakes the sessions; the others are written for them. Most are acknowledged, which is stored; of the last ones
     // no session hears anything.
     let acknowledged = MESSAGES - 3;

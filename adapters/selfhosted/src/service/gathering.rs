@@ -37,17 +37,21 @@ impl Gathering {
         self.begun
     }
 
+    fn is_many(&self, count: usize) -> bool {
+        count >= MANY && !self.every.is_zero()
+    }
+
     /// Whether a run of these conversations, for so many readers, keeps the pauses. Whoever cannot keep up with more rests
     /// by itself, and gets larger writes.
     pub(super) fn is_wide<'a>(&self, mut of: impl Iterator<Item = &'a ConversationId>, readers: usize) -> bool {
         let rested =
             |conversation: &ConversationId| self.resting.get(conversation).is_none_or(|until| *until <= self.begun);
-        readers >= MANY && !self.every.is_zero() && of.all(rested)
+        self.is_many(readers) && of.all(rested)
     }
 
     /// A run went to so many devices.
     pub(super) fn handed_out(&mut self, run: &Run, devices: usize) {
-        if devices >= MANY && !self.every.is_zero() {
+        if self.is_many(devices) {
             let until = self.begun + self.every;
             self.resting.extend(run.conversations().map(|conversation| (conversation.clone(), until)));
         }
@@ -107,14 +111,15 @@ pub(super) async fn gather<T>(
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use switchboard_contract::storage::{Line, LineKind};
-    use switchboard_contract::{GroupId, MessageId, Position, Sequence, Sleep, UserId};
+    use switchboard_contract::storage::Line;
+    use switchboard_contract::{GroupId, Sequence, Sleep, UserId};
     use tokio::sync::oneshot;
     use tokio::time::{Instant, sleep};
 
     use super::*;
     use crate::proto;
     use crate::service::run::Runner;
+    use crate::service::sample::line;
 
     const EVERY: Duration = Duration::from_millis(10);
 
@@ -146,20 +151,8 @@ mod tests {
     fn after(devices: usize) -> Gathering {
         let mut gathering = Gathering::new(Arc::new(Virtual(Instant::now())), EVERY);
         let mut runner = Runner::default();
-        runner.push(&Line {
-            position: Position(1),
-            sequence: Some(Sequence(1)),
-            conversation: Some(ConversationId::group(&GroupId::from("team"))),
-            kind: LineKind::Message,
-            id: MessageId::generate(),
-            by: "ann".into(),
-            client_id: None,
-            digest: 0,
-            at: Timestamp(7),
-            mark: None,
-            recalled: false,
-            payload: Default::default(),
-        });
+        let conversation = Some(ConversationId::group(&GroupId::from("team")));
+        runner.push(&Line { sequence: Some(Sequence(1)), conversation, ..line(1, "ann", 0) });
         gathering.handed_out(&runner.done(Some(gathering.begun()), false), devices);
         gathering
     }

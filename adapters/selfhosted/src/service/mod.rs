@@ -13,6 +13,8 @@ mod push;
 mod reads;
 mod routes;
 mod run;
+#[cfg(test)]
+mod sample;
 mod saver;
 mod tokens;
 mod writer;

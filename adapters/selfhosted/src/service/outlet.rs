@@ -28,11 +28,13 @@ pub(super) struct ShortWay {
 
 impl ShortWay {
     pub(super) fn write(&self, routes: Vec<Arc<Route>>) {
-        for routes in routes.chunks(TOGETHER) {
-            let (routes, clock, pause) = (routes.to_vec(), self.clock.clone(), self.pause);
+        let mut routes = routes.into_iter();
+        while routes.len() > 0 {
+            let together: Vec<_> = routes.by_ref().take(TOGETHER).collect();
+            let (clock, pause) = (self.clock.clone(), self.pause);
             self.tasks.spawn(async move {
                 let now = clock.now();
-                let written = routes.iter().map(|route| route.write_out(now, pause)).sum();
+                let written = together.iter().map(|route| route.write_out(now, pause)).sum();
                 metrics::counter!("switchboard_gate_shared_writes_total").increment(written);
             });
         }
@@ -91,41 +93,23 @@ impl Outlet {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use switchboard_contract::storage::{Line, LineKind};
-    use switchboard_contract::{MessageId, Position, UserId};
+    use switchboard_contract::UserId;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::*;
     use crate::proto;
     use crate::service::run::Runner;
+    use crate::service::sample::line;
     use crate::service::{RouteKick, Routes};
 
     const PAUSE: Duration = Duration::from_millis(9);
     const NOW: Timestamp = Timestamp(1_000);
 
-    fn lines(positions: &[u64], bytes: usize, at: Timestamp) -> Vec<Line> {
-        let line = |position: &u64| Line {
-            position: Position(*position),
-            sequence: None,
-            conversation: None,
-            kind: LineKind::Message,
-            id: MessageId::generate(),
-            by: "alice".into(),
-            client_id: None,
-            digest: 0,
-            at,
-            mark: None,
-            recalled: false,
-            payload: vec![7; bytes].into(),
-        };
-        positions.iter().map(line).collect()
-    }
-
     /// A run for many devices, gathered at that time.
     fn run(positions: &[u64], bytes: usize, at: Timestamp) -> Arc<Run> {
         let mut runner = Runner::default();
-        lines(positions, bytes, at).iter().for_each(|line| runner.push(line));
+        positions.iter().for_each(|position| runner.push(&line(*position, "alice", bytes)));
         runner.done(Some(at), true)
     }
 
@@ -229,7 +213,7 @@ mod tests {
     async fn a_run_for_few_wakes_the_session_and_goes_before_the_next_for_many() {
         let lent = Lent::new().await;
         lent.route.lend(lent.outlet()).unwrap();
-        let (first, few, last) = (run(&[5], 10, NOW), Run::of(&lines(&[6], 10, NOW)), run(&[7], 10, NOW + PAUSE));
+        let (first, few, last) = (run(&[5], 10, NOW), Run::of(&[line(6, "alice", 10)]), run(&[7], 10, NOW + PAUSE));
         // The first is on its way when the other comes.
         assert_eq!((lent.offer(&first), lent.offer(&few), lent.offer(&last)), (1, 0, 0));
         assert!(lent.route.bell.take());

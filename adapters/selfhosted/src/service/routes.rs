@@ -393,27 +393,11 @@ impl Routes {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use switchboard_contract::storage::{Line, LineKind};
-    use switchboard_contract::{MessageId, Position};
-
     use super::*;
+    use crate::service::sample::line;
 
     fn run(positions: &[u64], bytes: usize) -> Arc<Run> {
-        let line = |position: &u64| Line {
-            position: Position(*position),
-            sequence: None,
-            conversation: None,
-            kind: LineKind::Message,
-            id: MessageId::generate(),
-            by: "alice".into(),
-            client_id: None,
-            digest: 0,
-            at: Timestamp(0),
-            mark: None,
-            recalled: false,
-            payload: vec![0; bytes].into(),
-        };
-        Run::of(&positions.iter().map(line).collect::<Vec<_>>())
+        Run::of(&positions.iter().map(|position| line(*position, "alice", bytes)).collect::<Vec<_>>())
     }
 
     fn route() -> (Routes, Arc<Route>) {

@@ -353,22 +353,15 @@ mod tests {
     use super::*;
     use crate::frame::Decoder;
     use crate::proto;
+    use crate::service::sample;
 
     fn line(position: u64, by: &str) -> Line {
         let stored = proto::Entry { id: "x".to_owned(), at: 7, ..Default::default() };
         Line {
-            position: Position(position),
             sequence: Some(Sequence(position + 300)),
             conversation: Some(ConversationId::direct(&"alice".into(), &"bob".into())),
-            kind: LineKind::Message,
-            id: MessageId::generate(),
-            by: by.into(),
-            client_id: None,
-            digest: 0,
-            at: Timestamp(7),
-            mark: None,
-            recalled: false,
             payload: stored.encode_to_vec().into(),
+            ..sample::line(position, by, 0)
         }
     }
 
